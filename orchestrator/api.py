@@ -186,7 +186,7 @@ def compare(
     *,
     store: str | Path = "segtransfer-store",
     allow: Collection[str] = (),
-    metric: str = "miou",
+    metric: str | None = None,
 ) -> "Comparison":
     """Return the differences of ``b`` minus ``a`` per cell, with intervals and a verdict.
 
@@ -202,7 +202,8 @@ def compare(
         allow: Differences between the runs to tolerate: ``"images"``, ``"targets"``, ``"eps"``,
             ``"numerics"``.
         metric: ``"miou"``, ``"aacc"``, ``"macc"``, ``"wrong"``, ``"fooling"``, ``"drop"`` or
-            ``"ratio"``, or a metric as ``"module:attribute"``.
+            ``"ratio"``, or a metric as ``"module:attribute"``. Default: mIoU, or the accuracy
+            ``"aacc"`` if the targets are classifiers.
 
     Returns:
         The comparison: ``frame`` has a row per cell and mean, with differences in points.

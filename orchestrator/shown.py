@@ -60,7 +60,7 @@ class Tabled(Shown):
 class Drawn(Tabled):
     """Base of results whose matrices can be drawn and printed."""
 
-    def to_latex(self, attack: str | None = None, metric: str = "miou") -> str:
+    def to_latex(self, attack: str | None = None, metric: str | None = None) -> str:
         """Return an attack's matrix, or the means of all attacks, as LaTeX.
 
         Bold marks a difference beyond noise to the first attack with a source, a star a white-box
@@ -68,7 +68,7 @@ class Drawn(Tabled):
 
         Args:
             attack: The name of an attack's variant; None for the means of all attacks.
-            metric: A metric of ``matrix``.
+            metric: A metric of ``matrix``. Default: the headline metric.
 
         Returns:
             A table that needs the package booktabs, with all names escaped.
@@ -78,14 +78,14 @@ class Drawn(Tabled):
         """
         return self._printed("latex", attack, metric)
 
-    def to_markdown(self, attack: str | None = None, metric: str = "miou") -> str:
+    def to_markdown(self, attack: str | None = None, metric: str | None = None) -> str:
         """Return an attack's matrix, or the means of all attacks, as Markdown.
 
         The marks are those of ``to_latex``.
 
         Args:
             attack: The name of an attack's variant; None for the means of all attacks.
-            metric: A metric of ``matrix``.
+            metric: A metric of ``matrix``. Default: the headline metric.
 
         Returns:
             A pipe table.
@@ -95,12 +95,12 @@ class Drawn(Tabled):
         """
         return self._printed("markdown", attack, metric)
 
-    def plot(self, attack: str, metric: str = "miou", ax: "Axes | None" = None) -> "Axes":
+    def plot(self, attack: str, metric: str | None = None, ax: "Axes | None" = None) -> "Axes":
         """Draw an attack's matrix, as the report draws it.
 
         Args:
             attack: The name of an attack's variant.
-            metric: A metric of ``matrix``.
+            metric: A metric of ``matrix``. Default: the headline metric.
             ax: The matplotlib axes to draw into, without a colour bar; None for a new figure.
 
         Returns:
@@ -112,11 +112,12 @@ class Drawn(Tabled):
         """
         return self._drawn("plot", attack, metric, ax)
 
-    def charts(self, metric: str = "miou") -> dict[str, Any]:
+    def charts(self, metric: str | None = None) -> dict[str, Any]:
         """Return the charts of the report: means, differences, energy, curves over steps.
 
         Args:
-            metric: A metric that the report offers, for example ``miou`` or ``drop``.
+            metric: A metric that the report offers, for example ``miou`` or ``drop``. Default: the
+                headline metric.
 
         Returns:
             An Altair chart per title. ``chart.save("means.svg")`` writes SVG, PDF, PNG, HTML or

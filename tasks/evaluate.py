@@ -9,6 +9,7 @@ import torch
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.batching import fitting_memory, in_micro_batches, upload
+from segtransfer.tasks.labels import image_classes
 from segtransfer.tasks.metrics import confusion
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.outputs import check_finite
@@ -20,7 +21,8 @@ class EvaluateResult:
 
     Attributes:
         confusions: The confusion matrix of each image, int64 N x K x K; rows are labels.
-        predictions: Class indices, uint8 N x h x w, at the size of the labels.
+        predictions: Class indices, uint8 N x h x w, at the size of the labels; N x 1 x 1 of a
+            classifier.
         report: The JSON stored beside the scores: numerics and cost.
     """
 
@@ -44,7 +46,8 @@ def evaluate(
     Args:
         model: The target.
         images: uint8 N x 3 x H x W, RGB.
-        labels: Class indices, uint8 N x h x w; 255 is ignored. Logits are resized to h x w.
+        labels: Class indices, uint8 N x h x w; 255 is ignored. Logits are resized to h x w; a
+            classifier is scored on the class of each image.
         num_classes: K, the number of classes of the data.
         micro_batch: The largest number of images per forward, 1 or more.
         image_ids: An id per image, for messages; by default numbers from 0.
@@ -53,6 +56,7 @@ def evaluate(
     Raises:
         InputError: If the model has another number of classes than K, or a logit is not finite.
     """
+    labels = image_classes(labels) if model.classifier else labels
     if model.num_classes != num_classes:
         raise InputError(
             f"{model.who} predicts {model.num_classes} classes, the data has {num_classes}; give a "

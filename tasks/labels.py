@@ -121,6 +121,37 @@ def whole_numbers(values: np.ndarray, where: str) -> np.ndarray:
     return values.astype(np.int64)
 
 
+def image_classes(labels: np.ndarray) -> np.ndarray:
+    """Return the class of each image: the class of most labelled pixels.
+
+    Args:
+        labels: Class indices, integers N x h x w; 255 is ignored.
+
+    Returns:
+        Of the same type, N x 1 x 1: the first of classes with equally many pixels, 255 for an image
+        without labelled pixels.
+    """
+    classes = np.full((len(labels), 1, 1), IGNORE_INDEX, labels.dtype)
+    for image, label in enumerate(labels):
+        counts = np.bincount(label.ravel(), minlength=IGNORE_INDEX + 1)[:IGNORE_INDEX]
+        if counts.any():
+            classes[image] = counts.argmax()
+    return classes
+
+
+def labels_of_grid(labels: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
+    """Return the labels for predictions on a grid: of each pixel, or of each image.
+
+    Args:
+        labels: Class indices, integers N x h x w; 255 is ignored.
+        grid: Height and width of the predictions; 1 x 1 for a classifier.
+
+    Returns:
+        N x 1 x 1 for a grid of 1 x 1, else ``labels`` itself.
+    """
+    return image_classes(labels) if grid == (1, 1) else labels
+
+
 def class_indices(
     values: np.ndarray, num_classes: int, where: str, *, ignored: int = IGNORE_INDEX, hint: str = ""
 ) -> np.ndarray:

@@ -254,6 +254,18 @@ def chance_miou(labelled: np.ndarray) -> float:
     return max(float(np.mean(100 * p * q / (p + q - p * q))) for q in guesses)
 
 
+def chance_accuracy(labelled: np.ndarray) -> float:
+    """Return the accuracy of the best prediction without a look at the image.
+
+    Args:
+        labelled: The number of labels per class, K.
+
+    Returns:
+        Percent, the share of the most frequent class; NaN without labels.
+    """
+    return float(100 * labelled.max() / labelled.sum()) if labelled.any() else float("nan")
+
+
 def fooled(adversarial: np.ndarray, clean: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Count the pixels turned wrong by an attack, and the pixels right on the clean image.
 

@@ -37,6 +37,17 @@ class Linear(nn.Module):
         return nn.functional.conv2d(images, self.weights)
 
 
+class Pooled(nn.Module):
+    """A classifier of the mean colour: logits[k] = weights[k] . mean colour, N x K."""
+
+    def __init__(self, weights: list[list[float]]) -> None:
+        super().__init__()
+        self.features, self.num_classes = Linear(weights), len(weights)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.features(images).mean((2, 3))
+
+
 class Awaiting(Linear):
     """Linear, but answers to nothing before so many clients have come to the driver that keeps the
     ``journal``: until then none of them can have got what it came for."""
@@ -255,6 +266,10 @@ class Chaotic(Convolutional):
         if self.picky and (images[:, 0, 0, 0] > 0.5).any():
             raise RuntimeError("this toy fails on bright corners")
         return super().forward(images)
+
+
+def pooled(weights: list[list[float]]) -> nn.Module:
+    return Pooled(weights)
 
 
 def linear(**arguments: object) -> Linear:

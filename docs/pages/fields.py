@@ -32,6 +32,7 @@ UNITS: dict[str, dict[str, str]] = {
         "ignore_index": "value in a label file",
         "values": "class index",
     },
+    "Crops": {"size": "pixels", "per_image": "crops", "min_share": "share of pixels"},
     "EnsembleSpec": {"weights": "ratio"},
     "Fleet": {"slots": "slots", "slots_per_gpu": "slots"},
     "Inference": {"crop": "pixels", "stride": "pixels", "scale": "ratio of sides"},

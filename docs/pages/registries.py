@@ -35,7 +35,7 @@ REGISTRIES: tuple[tuple[Registry[Any], str, str], ...] = (
     (LOSSES, "`loss` of an attack", "[losses](losses.md)"),
     (ADAPTERS, "`adapter` of a model", "none ships"),
     (DEFENCES, "`defences` of a model", "[defences](defences.md)"),
-    (READERS, "`data.reader`", "none ships"),
+    (READERS, "`data.reader`", "[classifiers](../how-to/classifiers.md)"),
     (METRICS, "`metric` in Python", "[metrics](metrics.md)"),
     (EXECUTORS, "`runtime.executor`", "`inline`, `ray`"),
     (SAMPLERS, "`search.sampler`", "`tpe`, `random`"),

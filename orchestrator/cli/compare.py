@@ -35,7 +35,7 @@ MetricOption = Annotated[
     typer.Option(
         metavar="METRIC",
         help="Metric to compare: a name in the list of 'segtransfer models', or "
-        "module:attribute of your own metric.",
+        "module:attribute of your own metric. Default: miou, or aacc for classifiers.",
     ),
 ]
 ComparisonTrackingOption = Annotated[
@@ -48,7 +48,7 @@ def compare(
     b: BArgument,
     store: LookupStoreOption = "segtransfer-store",
     allow: AllowOption = "",
-    metric: MetricOption = "miou",
+    metric: MetricOption = "",
     tracking: ComparisonTrackingOption = True,
     as_json: JsonOption = False,
 ) -> None:
@@ -77,7 +77,7 @@ def compare(
 
     with exit_with_message(""):
         allowed = [name.strip() for name in allow.split(",") if name.strip()]
-        comparison = api.compare(a, b, store=store, allow=allowed, metric=metric)
+        comparison = api.compare(a, b, store=store, allow=allowed, metric=metric or None)
         if as_json:
             print_json(comparison_facts(comparison))
             return

@@ -18,6 +18,7 @@ from segtransfer.results.text import TARGETS_OF, signed_interval, signed_number
 from segtransfer.shown import Tabled
 from segtransfer.statistics import NO_VERDICT
 from segtransfer.store import Store
+from segtransfer.tasks.image_metrics import score_of
 from segtransfer.tasks.metrics import METRICS, of_margins
 from segtransfer.tasks.schema import suggest
 
@@ -30,14 +31,14 @@ class Comparison(Tabled):
     """Run B minus run A, on the images, sources and targets of both.
 
         comparison = segtransfer.compare("pgd", "ds-mi")
-        comparison.matrix()                      # mIoU differences in percentage points
+        comparison.matrix()                      # differences in percentage points
         print(comparison.verdict("ds-mi"))
 
     Attributes:
         a: Results of A, restricted to the common images, sources and targets, in A's order.
         b: Results of B, restricted likewise, in A's order.
         attacks: Pairs of an attack of A and an attack of B. B's name identifies the pair.
-        metric: A name of the registry of metrics.
+        metric: A name of the registry of metrics. Default: the headline metric of A.
         allow: The kinds of differences that were tolerated.
         frame: A row per cell, row, column and mean. Columns: attack_a, attack_b, kind (cell, row,
             column, mean), group (pair group), source, target, a, b (the metric's unit), difference
@@ -84,7 +85,7 @@ class Comparison(Tabled):
     @property
     def metric_name(self) -> str:
         """Return the metric's name in text and figures."""
-        metric = METRICS.find(self.metric)
+        metric = score_of(self.metric, self.a.headline)
         return metric.words or metric.label
 
     @property
@@ -183,7 +184,7 @@ def compare(
     *,
     store: str | Path = "segtransfer-store",
     allow: Collection[str] = (),
-    metric: str = "miou",
+    metric: str | None = None,
     find_logged: FindLogged | None = None,
 ) -> Comparison:
     """Compare two runs, or two attacks, by reference.
@@ -195,7 +196,7 @@ def compare(
         b: A reference likewise; the result is B minus A.
         store: The folder or URL of the store of named experiments and attacks.
         allow: Kinds of differences to tolerate, of ``shared.ALLOWABLE``.
-        metric: A name of the registry of metrics.
+        metric: A name of the registry of metrics. Default: the headline metric of A.
         find_logged: Returns the origin of an MLflow run by its id; None to accept no such ids.
 
     Returns:
@@ -218,7 +219,7 @@ def compare_results(
     attacks: Sequence[tuple[str, str]],
     *,
     allow: Collection[str] = (),
-    metric: str = "miou",
+    metric: str | None = None,
 ) -> Comparison:
     """Compare pairs of an attack of A and an attack of B.
 
@@ -227,7 +228,8 @@ def compare_results(
         b: Results of B.
         attacks: Per pair the name of A's attack and of B's attack.
         allow: Kinds of differences to tolerate, of ``shared.ALLOWABLE``.
-        metric: A name of the registry of metrics; ``ratio`` only within an experiment.
+        metric: A name of the registry of metrics; ``ratio`` only within an experiment. Default: the
+            headline metric of A.
 
     Returns:
         The comparison B minus A on the common images, sources and targets. Equal results give equal
@@ -239,6 +241,13 @@ def compare_results(
     for name in allow:
         if name not in ALLOWABLE:
             raise InputError(f"--allow '{name}' is unknown; {suggest(name, ALLOWABLE)}")
+    if a.headline != b.headline:
+        raise InputError(
+            f"cannot compare {a.name} ({a.quality}) and {b.name} ({b.quality}): the targets of one "
+            "predict a class per image, of the other a class per pixel; compare runs of one kind"
+        )
+    metric = metric or a.headline
+    score_of(metric, a.headline)
     if metric not in METRICS:
         of_margins(metric)
     if metric == "ratio" and a.identity != b.identity:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple
 from datetime import datetime
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -30,6 +30,7 @@ from segtransfer.experiment.stored_parts import (
 from segtransfer.experiment.task import CLEAN, Cell
 from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS, ForeignGradientRule
 from segtransfer.tasks.attacks.transforms import TRANSFORMS, ForeignTransform
+from segtransfer.tasks.image_metrics import OF_PIXELS
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics
 
 FORMAT = 2  # of the manifest; raise when a field changes its meaning
@@ -195,6 +196,8 @@ class Manifest(StoredPart):
         shards: The ids of the shards, in the order of the images.
         rows: The fields of ``cells``; the stored field is ``cells``.
         run: The computation; None before its end, and in stores of older versions.
+        headline: The metric of tables, drops and ratios: ``miou``, or ``aacc`` if the targets are
+            classifiers.
     """
 
     format: int = FORMAT
@@ -210,6 +213,7 @@ class Manifest(StoredPart):
     shards: list[Digest]
     rows: list[StoredCell] = Field(alias="cells")
     run: RunRecord | None = None
+    headline: Literal["miou", "aacc"] = OF_PIXELS
 
     @model_validator(mode="after")
     def _consistent(self) -> "Manifest":
@@ -261,7 +265,8 @@ class Manifest(StoredPart):
             JSON values; fields of later versions stay as they were read.
         """
         fields = self.model_dump(mode="json", by_alias=True)
-        return {n: value for n, value in fields.items() if (n, value) != ("run", None)}
+        unset = {"run": None, "headline": OF_PIXELS}
+        return {n: value for n, value in fields.items() if n not in unset or value != unset[n]}
 
     def narrowed(
         self,
@@ -321,6 +326,7 @@ def describe(plan: Plan) -> Manifest:
             "sources": [model.name for model in experiment.source_models],
             "targets": [model.name for model in experiment.target_models],
             **attack_fields(experiment, list(plan.shards), plan.cells),
+            "headline": plan.headline,
         }
     )
 

@@ -12,6 +12,7 @@ from segtransfer.experiment.plan_checks import (
     check_attack_files,
     check_class_indices,
     check_classes,
+    check_kinds,
 )
 from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.task import CLEAN, FORWARD_AND_BACKWARD, Cell, Task
@@ -21,6 +22,7 @@ from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.base import Dataset
 from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.shards import Outline, Shard, make_shards
+from segtransfer.tasks.image_metrics import OF_IMAGES, OF_PIXELS
 from segtransfer.tasks.models import adapters as models
 from segtransfer.tasks.models.base import ModelInfo
 from segtransfer.tasks.models.label_map import join
@@ -73,6 +75,12 @@ class Plan(Shown):
         return max((shard.size for shard in self.shards.values()), key=math.prod)
 
     @property
+    def headline(self) -> str:
+        """Return the headline metric: ``miou``, or ``aacc`` if the targets are classifiers."""
+        targets = self.experiment.target_models
+        return OF_IMAGES if self.infos[targets[0].name].classifier else OF_PIXELS
+
+    @property
     def missing(self) -> list[Task]:
         """Return the tasks without a stored result, in the order of ``tasks``."""
         return [task for key, task in self.tasks.items() if key not in self.stored]
@@ -101,6 +109,7 @@ def make_plan(
     dataset = open_dataset(experiment.data)
     joined = [join(model, dataset.classes) for model in experiment.models]
     infos = _described(joined, dataset, tell)
+    check_kinds(experiment, infos, dataset)
     for attack in experiment.attacks:
         check_class_indices(attack, dataset)
     tell("Reading images", dataset.name)

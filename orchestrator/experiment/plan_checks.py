@@ -1,10 +1,11 @@
 """Checks of attacks and models against the data, before any work begins."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from segtransfer.errors import InputError
+from segtransfer.experiment.spec import Experiment
 from segtransfer.tasks.ae_files import check_files
 from segtransfer.tasks.attacks.context import aim, allowed
 from segtransfer.tasks.attacks.spec import AttackSpec
@@ -63,6 +64,50 @@ def check_attack_files(attack: AttackSpec, shards: Sequence[Outline], num_classe
             aim(labels, attack.target, num_classes)
         except InputError as error:
             raise InputError(f"attack '{attack.name}': {error}") from error
+
+
+def check_kinds(experiment: Experiment, infos: Mapping[str, ModelInfo], dataset: Dataset) -> None:
+    """Refuse a classifier on data without a class per image, and targets of both kinds.
+
+    Args:
+        experiment: The spec.
+        infos: The models by name.
+        dataset: The data set.
+
+    Raises:
+        InputError: The data lack the labels of a model, some targets alone are classifiers, or a
+            classifier is to reach a label map of pixels.
+    """
+    for model in experiment.models:
+        info = infos[model.name]
+        if info.classifier and "images" not in dataset.labels_of:
+            raise InputError(
+                f"model '{info.name}' is a classifier, and data set {dataset.name} has a class per "
+                "pixel; set data.crops, or read folders of images per class (data.reader: "
+                "class-folders)"
+            )
+        if not info.classifier and "pixels" not in dataset.labels_of:
+            raise InputError(
+                f"model '{info.name}' predicts a class per pixel, and data set {dataset.name} has "
+                "a class per image; give classifiers (classifier: true), or data with a class per "
+                "pixel"
+            )
+    kinds = {infos[m.name].classifier: m.name for m in experiment.target_models}
+    if len(kinds) > 1:
+        raise InputError(
+            f"target '{kinds[True]}' is a classifier and target '{kinds[False]}' predicts a class "
+            "per pixel, and their scores have no common metric; name targets of one kind in "
+            "targets (sources may be of both), and run the others as another experiment, which "
+            "shares the adversarial examples"
+        )
+    sources = [m.name for m in experiment.source_models if infos[m.name].classifier]
+    for attack in experiment.attacks:
+        maps = [a for a in (attack, *attack.worst_of) if a.target and a.target.label_map]
+        if sources and maps:
+            raise InputError(
+                f"attack '{attack.name}': target.label_map has a class per pixel, and source "
+                f"'{sources[0]}' is a classifier; give target.every or target.classes"
+            )
 
 
 def check_classes(info: ModelInfo, dataset: Dataset) -> None:

@@ -138,7 +138,8 @@ def _image_columns(
 
 def _cell_rows(sums: Sums, results: Results) -> list[dict[str, Any]]:
     """Return a row per matrix cell; an incomplete cell has no metrics."""
-    clean = pd.DataFrame({name: results.clean(name) for name in CONFUSION_METRICS})
+    names = [name for name in CONFUSION_METRICS if name in results.metrics]
+    clean = pd.DataFrame({name: results.clean(name) for name in names})
     rows: list[dict[str, Any]] = [
         {"attack": CLEAN, "source": None, "target": target, **values}
         for target, values in clean.to_dict("index").items()

@@ -151,6 +151,7 @@ def _scores(results: Results, pairs: Sequence[Pair], attacks: Sequence[str]) -> 
         pairs=tuple(pairs),
         clean={pair[1]: counted("clean", pair) for pair in pairs},
         attacks={name: {pair: counted(name, pair) for pair in pairs} for name in attacks},
+        headline=results.headline,
     )
 
 
@@ -186,6 +187,7 @@ def _record(
             "resamples": RESAMPLES,
             "seed": 0,
             "detectable": ranking.detectable,
+            "drop_of": results.headline,
         },
         "clean": {target: _stored(counts) for target, counts in scores.clean.items()},
         "attacks": _attacks(results, scores, ranking),

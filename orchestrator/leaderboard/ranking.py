@@ -1,7 +1,8 @@
 """The ranks of attacks, from the pixel counts of every image.
 
-An attack's score is its drop: clean mIoU minus mIoU under attack, as mean over the pairs of a
-source and a target of another backbone. All attacks share the images and their resamples.
+An attack's score is its drop: clean mIoU minus mIoU under attack (of classifiers the accuracy), as
+mean over the pairs of a source and a target of another backbone. All attacks share the images and
+their resamples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from segtransfer.statistics.simultaneous import (
     ranks,
 )
 from segtransfer.tasks import metrics
+from segtransfer.tasks.image_metrics import OF_PIXELS
 
 LEVEL = 0.95  # of single intervals, and of all intervals of differences together
 RANKED_METRIC = "drop"
@@ -51,6 +53,7 @@ class RankedScores:
         pairs: The pairs of a source and a target of another backbone.
         clean: The counts on the clean images by target.
         attacks: The counts by attack and pair.
+        headline: The metric whose drop is ranked: ``miou``, or ``aacc`` for classifiers.
     """
 
     images: tuple[str, ...]
@@ -60,6 +63,7 @@ class RankedScores:
     pairs: tuple[Pair, ...]
     clean: Mapping[str, PixelCounts]
     attacks: Mapping[str, Mapping[Pair, PixelCounts]]
+    headline: str = OF_PIXELS
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Ranking:
         attacks: The attacks by rank, then by drop.
         differences: The first attack's drop minus the second's for every pair, in percentage
             points; the intervals hold together with a probability of 95 %.
-        clean: The mean clean mIoU over the pairs, in percent.
+        clean: The mean clean value of the headline metric over the pairs, in percent.
         pair_level: The coverage of each of these intervals alone.
         detectable: The smallest detectable difference of a pair of attacks at a power of 80 %, in
             percentage points: the median over pairs. None if no difference is detectable.
@@ -120,10 +124,14 @@ def rank_attacks(scores: RankedScores, *, resamples: int, seed: int = 0) -> Rank
         scores.images, scores.sequences, scores.groups, resamples=resamples, seed=seed
     )
     labelled = [factor.sums(scores.labelled) for factor in design.factors]
-    clean = {target: _miou(design, labelled, counts) for target, counts in scores.clean.items()}
+
+    def scored(counts: PixelCounts) -> list[np.ndarray]:
+        return _scored(design, labelled, counts, scores.headline)
+
+    clean = {target: scored(counts) for target, counts in scores.clean.items()}
     drops = {
         name: {
-            pair: [a - b for a, b in zip(clean[pair[1]], _miou(design, labelled, c), strict=True)]
+            pair: [a - b for a, b in zip(clean[pair[1]], scored(c), strict=True)]
             for pair, c in counts.items()
         }
         for name, counts in scores.attacks.items()
@@ -154,11 +162,13 @@ def rank_attacks(scores: RankedScores, *, resamples: int, seed: int = 0) -> Rank
     )
 
 
-def _miou(design: Design, labelled: list[np.ndarray], counts: PixelCounts) -> list[np.ndarray]:
-    """Return the mIoU in percent of every resample, per factor of the design."""
-    miou = metrics.of_margins("miou")
+def _scored(
+    design: Design, labelled: list[np.ndarray], counts: PixelCounts, metric: str
+) -> list[np.ndarray]:
+    """Return a metric in percent of every resample, per factor of the design."""
+    score = metrics.of_margins(metric)
     return [
-        np.asarray(miou(factor.sums(counts.right), total, factor.sums(counts.predicted)))
+        np.asarray(score(factor.sums(counts.right), total, factor.sums(counts.predicted)))
         for factor, total in zip(design.factors, labelled, strict=True)
     ]
 

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from segtransfer.errors import InputError
 from segtransfer.experiment.keys import key_of
@@ -14,6 +21,7 @@ from segtransfer.experiment.manifest import Digest, ManifestModel, StoredText
 from segtransfer.leaderboard.ranking import PixelCounts, RankedScores
 from segtransfer.results import pair_group
 from segtransfer.statistics import Interval, Pair
+from segtransfer.tasks.image_metrics import OF_PIXELS
 from segtransfer.tasks.randomness import schedule_group
 
 LEADERBOARD_SCHEMA = 1  # of the document; raise when a field changes its meaning
@@ -137,13 +145,14 @@ class StatisticRecord(_RecordPart):
     """The statistic behind the ranks.
 
     Attributes:
-        metric: ``drop``, the clean mIoU minus the mIoU under attack, in percentage points.
+        metric: ``drop``, the clean value minus the value under attack, in percentage points.
         pairs: The pair group of the mean, ``cross_backbone``.
         level: The coverage of intervals.
         pair_level: The coverage of each simultaneous interval alone.
         resamples: The number of bootstrap resamples.
         seed: The seed of the resamples.
         detectable: The smallest detectable difference, in percentage points, or None.
+        drop_of: The metric whose drop is ranked: ``miou``, or ``aacc`` for classifiers.
     """
 
     metric: Literal["drop"]
@@ -153,6 +162,13 @@ class StatisticRecord(_RecordPart):
     resamples: Annotated[int, Field(ge=1, le=100_000)]
     seed: int
     detectable: float | None
+    drop_of: Literal["miou", "aacc"] = OF_PIXELS
+
+    @model_serializer(mode="wrap")
+    def _known(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = write(self)
+        unset = ("drop_of", OF_PIXELS)
+        return {name: value for name, value in fields.items() if (name, value) != unset}
 
 
 class CodeRecord(_RecordPart):
@@ -239,6 +255,7 @@ class Record(_RecordPart):
                 attack.name: {(s, t): _counts(attack.counts[s][t]) for s, t in self.pairs}
                 for attack in self.attacks
             },
+            headline=self.statistic.drop_of,
         )
 
     def content(self) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from segtransfer.store import Store
 from segtransfer.store.arrays import decode_images
 from segtransfer.tasks import metrics
 from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.image_metrics import OF_IMAGES
+from segtransfer.tasks.labels import image_classes
 from segtransfer.tasks.models.numerics import Numerics
 from segtransfer.tasks.perturbation import levels, statistics
 
@@ -42,7 +44,9 @@ def store_problems(record: Record, store: Store) -> Iterator[str]:
         if list(shard.image_ids) != [record.data.images[n].id for n in numbers]:
             yield f"Shard {shard_id[:12]} has other images than data.images."
             continue
-        labelled = label_counts(shard)[:, : len(record.data.classes)]
+        whole = record.statistic.drop_of == OF_IMAGES
+        labels = image_classes(shard.labels) if whole else shard.labels
+        labelled = label_counts(labels)[:, : len(record.data.classes)]
         if not np.array_equal(labelled, [record.data.labelled[n] for n in numbers]):
             yield f"The labelled pixels of shard {shard_id[:12]} differ from the store's."
         for target, counts in record.clean.items():

@@ -155,7 +155,7 @@ def about(results: Results) -> str:
 
 def _numbers(results: Results) -> Iterator[tuple[str, str]]:
     """Yield the clean mean, the best attack and its mean, and the floor of an attack's noise."""
-    yield "clean mIoU", number(float(results.clean().mean(skipna=False)))
+    yield f"clean {results.quality}", number(float(results.clean().mean(skipna=False)))
     best, group = best_attack(results), transfer_group(results)
     if best is not None:
         means, drops = results.headlines(best), results.headlines(best, "drop")

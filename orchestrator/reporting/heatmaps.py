@@ -25,7 +25,7 @@ from segtransfer.reporting.shading import Shading, shading_of
 from segtransfer.reporting.table_pages import TableKey, draw_tables
 from segtransfer.results import Results
 from segtransfer.results.text import number, signed_number, unit
-from segtransfer.tasks.metrics import METRICS
+from segtransfer.tasks.image_metrics import score_of
 from segtransfer.tasks.schema import strength_text
 
 SMALL_CELL = 0.62  # inches
@@ -33,7 +33,7 @@ WHITE_BOX_KEY = "frame", "white box: the source is the target, or a part of it"
 
 
 def draw_matrix(results: Results, attack: str) -> Figure:
-    """Draw the mIoU of an attack, with a row of clean values and a key.
+    """Draw the headline metric of an attack, with a row of clean values and a key.
 
     Args:
         results: The experiment.
@@ -43,7 +43,7 @@ def draw_matrix(results: Results, attack: str) -> Figure:
 
 
 def draw_overview(results: Results) -> Figure:
-    """Draw the mIoU of all attacks of an experiment, with a key.
+    """Draw the headline metric of all attacks of an experiment, with a key.
 
     Attacks without a source model are rows of every matrix.
 
@@ -54,7 +54,7 @@ def draw_overview(results: Results) -> Figure:
 
 
 def draw_small(results: Results, attack: str) -> Figure:
-    """Draw the mIoU of an attack to be read at 256 x 256 pixels: whole numbers and no key.
+    """Draw the headline metric of an attack at 256 x 256 pixels: whole numbers and no key.
 
     Args:
         results: The experiment.
@@ -73,7 +73,7 @@ def draw_small(results: Results, attack: str) -> Figure:
     )
     groups = tuple(("", names) for _, names in drawn.columns)
     means = [f"mean, {view.headlines[-1].text}" for view in table.views]
-    lines = (*means, f"mIoU {shading.low:.0f} to {shading.high:.0f} %, dark: strong")
+    lines = (*means, f"{results.quality} {shading.low:.0f} to {shading.high:.0f} %, dark: strong")
     title = f"{attack}, eps {eps}"
     return draw_tables(
         [replace(drawn, title=title, lines=lines, columns=groups, sections=sections)],
@@ -83,13 +83,13 @@ def draw_small(results: Results, attack: str) -> Figure:
     )
 
 
-def plot_matrix(results: Results, attack: str, metric: str, ax: Axes | None) -> Axes:
+def plot_matrix(results: Results, attack: str, metric: str | None, ax: Axes | None) -> Axes:
     """Draw an attack's matrix of a metric as a figure of pyplot, or into given axes.
 
     Args:
         results: The results.
         attack: The name of an attack's variant.
-        metric: A metric of ``Results.matrix``.
+        metric: A metric of ``Results.matrix``; None for the headline metric.
         ax: The axes to draw into, without a key; None for a new figure.
 
     Returns:
@@ -109,25 +109,27 @@ def plot_matrix(results: Results, attack: str, metric: str, ax: Axes | None) -> 
 def _draw(
     results: Results,
     attacks: list[str],
-    metric: str = "miou",
+    metric: str | None = None,
     new_figure: Callable[..., Figure] = Figure,
 ) -> Figure:
+    metric = metric or results.headline
     shading = shading_of(results, metric)
     tables = [_drawn(table, shading) for table in matrix_tables(results, attacks, metric)]
     images = f"{len(results.image_ids)} images of {results.manifest.dataset}"
     return draw_tables(
-        tables, f"{results.name}: {images}", _key(tables, shading, metric), new_figure
+        tables, f"{results.name}: {images}", _key(results, tables, shading, metric), new_figure
     )
 
 
-def _key(tables: list[DrawnTable], shading: Shading, metric: str) -> TableKey:
+def _key(results: Results, tables: list[DrawnTable], shading: Shading, metric: str) -> TableKey:
     """Return the meaning of colours, frames and small numbers, as far as the tables have them."""
     cells = [c for table in tables for row in table.rows for c in row.cells if c is not None]
-    label = f"{'dataset ' if metric == 'miou' else ''}{METRICS.find(metric).label}, {unit(metric)}"
+    name = score_of(metric, results.headline).label
+    label = f"{'dataset ' if metric == 'miou' else ''}{name}, {unit(metric)}"
     marks = [WHITE_BOX_KEY] * any(cell.framed for cell in cells)
     note = max((cell.note for cell in cells), key=lambda note: (len(note), note), default="")
     if note:
-        marks.append((note, "change from the clean images, in points of mIoU"))
+        marks.append((note, f"change from the clean images, in points of {results.quality}"))
     return TableKey(
         shading.colourmap,
         f"{shading.low:.0f}",

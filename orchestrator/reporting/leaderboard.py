@@ -14,6 +14,7 @@ from segtransfer.reporting.entries import IndexEntry, about, when, write_entry
 from segtransfer.reporting.folder import report_folder
 from segtransfer.reporting.html.leaderboard import draw_leaderboard
 from segtransfer.results.text import signed_number
+from segtransfer.tasks.image_metrics import quality
 from segtransfer.tasks.schema import strength_text
 
 DOCUMENT, LEADERBOARD_PAGE = "leaderboard.json", "leaderboard.html"
@@ -54,7 +55,8 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
     record = board.record
     console.print(f"\n[bold]{escape(record.name)}[/bold]: {escape(threat_in_words(record))}")
     table = Table()
-    for head in ("rank", "attack", "drop in mIoU, points", "behind the first", "cost"):
+    drop = f"drop in {quality(record.statistic.drop_of)}, points"
+    for head in ("rank", "attack", drop, "behind the first", "cost"):
         table.add_column(head, justify="left" if head == "attack" else "right")
     for attack in record.attacks:
         table.add_row(

@@ -87,14 +87,14 @@ def by_backbone(results: Results, models: Sequence[str]) -> tuple[Backbone, ...]
 
 
 def matrix_tables(
-    results: Results, attacks: Sequence[str], metric: str = "miou"
+    results: Results, attacks: Sequence[str], metric: str | None = None
 ) -> list[MatrixTable]:
     """Return the tables that show attacks; no table repeats rows that are equal for all sources.
 
     Args:
         results: The experiment.
         attacks: Names of variants of attacks.
-        metric: A metric of ``Results.matrix``.
+        metric: A metric of ``Results.matrix``. Default: the headline metric.
 
     Returns:
         A table per attack with a source model; its first rows are the other attacks. If the

@@ -24,7 +24,8 @@ from segtransfer.reporting.table_pages import MARGIN, PAGE_WIDTH
 from segtransfer.results import Results
 from segtransfer.results.reader import ScoredShard
 from segtransfer.results.text import NOT_MEASURED, settings
-from segtransfer.tasks.labels import IGNORE_INDEX
+from segtransfer.tasks.image_metrics import OF_IMAGES
+from segtransfer.tasks.labels import IGNORE_INDEX, labels_of_grid
 
 AMPLIFICATION = 16
 MOST_PIXELS = 1024  # of a picture's longer side; a figure shows fewer
@@ -49,7 +50,8 @@ def draw_panel(results: Results, source: str) -> Figure | None:
     shard = reader.shard(shard_id)
     if shard is None:
         return None
-    panel = _Panel(results, source, shard.images[0], shard.labels[0], shard.image_ids[0])
+    label = drawn_label(results.headline, shard.labels[0], shard.size)
+    panel = _Panel(results, source, shard.images[0], label, shard.image_ids[0])
     for aes in reader.adversarial(shard_id, shard):
         panel.adversarial(aes.attack, aes.images[0])
     for scored in reader.scored(shard_id, shard, fooled=False):
@@ -108,7 +110,8 @@ class _Panel:
         Args:
             scored: The predictions of a target on a shard.
         """
-        cell, prediction = scored.cell, scored.evaluation.predictions[0]
+        cell, size = scored.cell, (self._clean.shape[-2], self._clean.shape[-1])
+        prediction = over_image(scored.evaluation.predictions[0], size)
         right = (prediction == self._label)[self._label != IGNORE_INDEX]
         share = f"{100 * right.mean():.0f} % correct" if len(right) else NOT_MEASURED
         column = 2 + list(self._targets).index(cell.target)
@@ -234,6 +237,34 @@ def colour(results: Results, indices: np.ndarray) -> np.ndarray:
     table[: len(results.classes)] = results.manifest.palette
     table[IGNORE_INDEX] = 0
     return table[indices]
+
+
+def drawn_label(headline: str, label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return the label of an image as the targets are scored on it, on the image's grid.
+
+    Args:
+        headline: The experiment's headline metric.
+        label: Class indices, uint8 h x w.
+        size: Height and width of the image.
+
+    Returns:
+        The label itself; for classifiers the class of the image at each of H x W pixels.
+    """
+    grid = (1, 1) if headline == OF_IMAGES else label.shape
+    return over_image(labels_of_grid(label[None], grid)[0], size)
+
+
+def over_image(classes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return classes for drawing: the class of a whole image, 1 x 1, at each of its pixels.
+
+    Args:
+        classes: Class indices, uint8 h x w.
+        size: Height and width of the image.
+
+    Returns:
+        uint8 H x W for 1 x 1, else ``classes`` itself.
+    """
+    return np.full(size, classes.item(), np.uint8) if classes.shape == (1, 1) else classes
 
 
 def amplified_difference(image: np.ndarray, clean: np.ndarray) -> np.ndarray:

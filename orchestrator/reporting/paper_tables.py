@@ -32,6 +32,7 @@ from segtransfer.results.views import (
 )
 from segtransfer.statistics import NO_VERDICT, Interval, Pair, Resampled, holm, pairs_of
 from segtransfer.studies import CLAIMS, StudyResult
+from segtransfer.tasks.image_metrics import score_of
 from segtransfer.tasks.metrics import METRICS
 
 Key = TypeVar("Key", bound=Hashable)
@@ -49,15 +50,20 @@ NORM_NOTE = (
 )
 
 
-def checked(results: Results, attack: str | None, metric: str) -> None:
+def checked(results: Results, attack: str | None, metric: str | None) -> str:
     """Refuse an attack or a metric that the results lack.
+
+    Returns:
+        The metric; the headline metric for None.
 
     Raises:
         InputError: The attack or the metric is unknown.
     """
     if attack is not None:
         check_attack(results, attack)
-    METRICS.find(metric)
+    metric = metric or results.headline
+    score_of(metric, results.headline)
+    return metric
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,8 @@ def matrix_table(results: Results, attack: str, metric: str, *, intervals: bool)
     )
     return PaperTable(
         label=f"{results.name} {attack}",
-        caption=f"{attack} ({view.settings}): {_metric_words(metric)} on {images_of(results)}.",
+        caption=f"{attack} ({view.settings}): {_metric_words(results, metric)} on "
+        f"{images_of(results)}.",
         head=("source", *view.targets, *(COLUMN_HEADS[group] for group in pairs)),
         sections=tuple(section for section in sections if section),
         notes=(*_matrix_notes(results, view, sample), *_ratio_notes(results, metric, [attack])),
@@ -243,7 +250,7 @@ def leaderboard(results: Results, metric: str) -> PaperTable:
     notes.append(f"{NORM_NOTE if seeks else ''}{SIZE_NOTE}")
     return PaperTable(
         label=results.name,
-        caption=f"{results.name}: mean {_metric_words(metric)} on {images_of(results)}.",
+        caption=f"{results.name}: mean {_metric_words(results, metric)} on {images_of(results)}.",
         head=("attack", *(COLUMN_HEADS[group] for group in pairs), *heads),
         sections=tuple(tuple(part) for part in (top, [row(a) for a in attacks]) if part),
         notes=(*notes, *_ratio_notes(results, metric, attacks), *sample.notes),
@@ -359,8 +366,8 @@ def _has(results: Results, group: str) -> bool:
     return group in pair_groups(results)
 
 
-def _metric_words(metric: str) -> str:
-    score = METRICS.find(metric)
+def _metric_words(results: Results, metric: str) -> str:
+    score = score_of(metric, results.headline)
     return f"{score.words or score.label}, {unit(metric)}"
 
 

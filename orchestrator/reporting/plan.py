@@ -11,7 +11,7 @@ from segtransfer.experiment.plan import Plan
 from segtransfer.experiment.task import CLEAN, Task
 from segtransfer.forecast.cost_model import Rates
 from segtransfer.forecast.forecast import FleetForecast, Forecast
-from segtransfer.statistics.power import LEVEL, POWER, Power
+from segtransfer.statistics.power import ASSUMED_ACCURACY, LEVEL, POWER, Power
 
 BAR_CHARACTERS = " ▁▂▃▄▅▆▇█"
 
@@ -55,7 +55,8 @@ def plan_facts(plan: Plan, forecast: Forecast) -> dict[str, Any]:
 
     Returns:
         A mapping for JSON. ``fleets`` is empty if nothing is missing; the smallest
-        detectable difference is in points of mIoU, None if the experiment can detect none.
+        detectable difference is in points of mIoU or accuracy, None if the experiment can detect
+        none.
     """
     return {
         "experiment": plan.experiment.name,
@@ -188,15 +189,18 @@ def _power_text(power: Power) -> str:
     if power.difference is None:
         return f"{counts} cannot detect a difference between attacks; set more schedule_groups"
     spread = power.spread
+    basis = "as of DS minus PGD in a cell of the sample"
+    if spread is ASSUMED_ACCURACY:
+        basis = "if attacks differ on a quarter of the images"
     origin = (
         f"errors as in the store: {spread.source}"
         if spread.source
-        else f"assumed spreads: {spread.image:g} per image, {spread.group:g} per group, as of DS "
-        "minus PGD in a cell of the sample"
+        else f"assumed spreads: {spread.image:g} per image, {spread.group:g} per group, {basis}"
     )
     return (
-        f"smallest detectable paired difference: {power.difference:.2f} points of mIoU, with "
-        f"{counts} ({100 * POWER:.0f} % power, two-sided {100 * LEVEL:.0f} %; {origin})"
+        f"smallest detectable paired difference: {power.difference:.2f} points of "
+        f"{power.quality}, with {counts} ({100 * POWER:.0f} % power, two-sided "
+        f"{100 * LEVEL:.0f} %; {origin})"
     )
 
 

@@ -62,7 +62,7 @@ def print_search(result: SearchResult, console: Console) -> None:
     console.print(
         f"\n[bold]{title}[/bold] of {len(result.trials)} trials "
         f"({pruned} pruned, {failed} failed); "
-        "transfer is the mean drop in mIoU on other models, in points.",
+        f"transfer is the mean drop in {result.context.quality} on other models, in points.",
         highlight=False,
     )
     console.print(_best(result, best))
@@ -70,7 +70,10 @@ def print_search(result: SearchResult, console: Console) -> None:
         console.print("\n[bold]Confirmed[/bold] on images and models unknown to the search:")
         console.print(_confirmed(result))
         console.print(_differences(result))
-        console.print(f"[bold]{escape(verdict(result.comparisons))}[/bold]", highlight=False)
+        console.print(
+            f"[bold]{escape(verdict(result.comparisons, result.context.quality))}[/bold]",
+            highlight=False,
+        )
         console.print(f"  {noise_note(result)}", style="dim", highlight=False)
         if few := too_few_schedules(result.results):
             console.print(f"[yellow]{few}[/yellow]", highlight=False)
@@ -151,10 +154,12 @@ def _named(part: EntrySpec) -> dict[str, Any]:
 
 
 def _confirmed(result: SearchResult) -> Table:
-    """Return a table with mean mIoU per attack, kind of targets and score, RMS, and cost."""
+    """Return a table: mIoU or accuracy per attack, kind of targets and score, RMS, and cost."""
     results = result.results
     scores = list(dict.fromkeys(made.score for made in results.variants.values()))
-    table = Table(caption="mean mIoU, %; a lower mIoU is a stronger attack")
+    table = Table(
+        caption=f"mean {results.quality}, %; a lower {results.quality} is a stronger attack"
+    )
     table.add_column("attack", style="bold")
     for score in scores:
         table.add_column(score, justify="right")
@@ -182,7 +187,8 @@ def _differences(result: SearchResult) -> Table:
     """Return a table of differences to each baseline, coloured if beyond noise."""
     scores = list(dict.fromkeys(c.score for c in result.comparisons))
     table = Table(
-        caption="difference in mean mIoU, points; below 0 the search's attack is stronger",
+        caption=f"difference in mean {result.context.quality}, points; below 0 the search's attack "
+        "is stronger",
         box=box.SIMPLE,
         pad_edge=False,
         padding=(0, 1, 0, 0),
@@ -259,7 +265,7 @@ def _entry(result: SearchResult) -> IndexEntry:
         title=result.context.search.name,
         when=when(result.results),
         about=f"confirmed: {about(result.results)}" if result.results.counts else "",
-        finding=verdict(result.comparisons) if result.comparisons else "",
+        finding=verdict(result.comparisons, result.context.quality) if result.comparisons else "",
         numbers=numbers,
         files={"Summary": "summary.md", "Best as YAML": "best.yaml", "Trials": "trials.csv"},
     )
@@ -273,9 +279,14 @@ def summary(result: SearchResult) -> str:
     """
     lines = [f"# {result.context.search.name}", ""]
     if result.comparisons:
-        notes = [verdict(result.comparisons), too_few_schedules(result.results), noise_note(result)]
+        notes = [
+            verdict(result.comparisons, result.context.quality),
+            too_few_schedules(result.results),
+            noise_note(result),
+        ]
         lines += [line for note in notes if note for line in (note, "")]
-        lines += ["| against | targets | score | difference in mIoU, points |", "|---|---|---|---|"]
+        difference = f"difference in {result.context.quality}, points"
+        lines += [f"| against | targets | score | {difference} |", "|---|---|---|---|"]
         for c in result.comparisons:
             d = c.difference
             text = signed_interval(d.value, d.low, d.high)

@@ -16,7 +16,10 @@ from segtransfer.searches.optuna_study import front, importances, ranked
 from segtransfer.searches.spec import DIRECTIONS
 
 MOST_SLICES = 12  # drawn fields
-TRANSFER_AXIS = "transfer: mean drop\nin mIoU, points"
+
+
+def _transfer_axis(result: SearchResult) -> str:
+    return f"transfer: mean drop\nin {result.context.quality}, points"
 
 
 def _title(result: SearchResult, about: str) -> str:
@@ -92,7 +95,7 @@ def _slices(result: SearchResult) -> Figure | None:
     for axes in grid.flat[len(fields) :]:
         axes.set_axis_off()
     for axes in grid[:, 0]:
-        axes.set_ylabel(TRANSFER_AXIS)
+        axes.set_ylabel(_transfer_axis(result))
     figure.colorbar(drawn, ax=grid, label="number of the trial", shrink=0.8)
     return figure
 
@@ -138,7 +141,7 @@ def _front(result: SearchResult) -> Figure | None:
                          edgecolors="black", linewidths=0.4, label=label)  # fmt: skip
         better = "less" if DIRECTIONS[name] == "minimize" else "more"
         axes.set_xlabel(f"{name} ({better} is better)")
-        axes.set_ylabel(TRANSFER_AXIS)
+        axes.set_ylabel(_transfer_axis(result))
         axes.grid(alpha=0.3)
         axes.legend()
     return figure

@@ -28,7 +28,11 @@ def html_of(result: SearchResult) -> str:
     Returns:
         HTML; without a confirmation there is no table.
     """
-    said = verdict(result.comparisons) if result.comparisons else "Nothing is confirmed yet."
+    said = (
+        verdict(result.comparisons, result.context.quality)
+        if result.comparisons
+        else "Nothing is confirmed yet."
+    )
     table = [paper.html(search_table(result))] if result.comparisons else []
     best = Markup("<pre>{}</pre>").format(attacks_yaml(result.best))
     return box(repr(result), [paragraph(said), *table, best, links(search_folder(result))])
@@ -51,10 +55,15 @@ def search_table(result: SearchResult) -> PaperTable:
         number, half = signed_number(interval.value, 2), width_of(interval, 2)
         cell = PaperCell(number, half, bold=c.beyond_noise)
         sections.setdefault(c.targets, {}).setdefault(name, {})[c.score] = cell
-    notes = (verdict(result.comparisons), noise_note(result)) if result.comparisons else ()
+    notes = (
+        (verdict(result.comparisons, result.context.quality), noise_note(result))
+        if result.comparisons
+        else ()
+    )
     return PaperTable(
         label=result.context.search.name,
-        caption=f"{result.context.search.name}: differences in mean mIoU, points, on "
+        caption=f"{result.context.search.name}: differences in mean "
+        f"{result.context.quality}, points, on "
         f"{images_of(result.results)}; below 0 the search's settings are the stronger attack.",
         head=("against", *scores),
         sections=tuple(

@@ -25,7 +25,7 @@ class Shading:
     Attributes:
         low: The lower end of the scale, in percent.
         high: The upper end of the scale, in percent, above ``low``.
-        low_is_strong: Whether a low value means a strong attack, as of mIoU.
+        low_is_strong: Whether a low value means a strong attack, as of mIoU and accuracy.
     """
 
     low: float
@@ -56,17 +56,18 @@ class Shading:
 WHOLE_RANGE = Shading(0.0, 100.0)
 
 
-def shading_of(results: Results, metric: str = "miou") -> Shading:
+def shading_of(results: Results, metric: str | None = None) -> Shading:
     """Fit the scale of a metric to all matrices of an experiment and to the clean images.
 
     Args:
         results: The experiment.
-        metric: A metric of ``Results.matrix``.
+        metric: A metric of ``Results.matrix``. Default: the headline metric.
 
     Returns:
         A scale within 0 to 100 % whose ends are multiples of 10. It starts at 0 for a metric
         relative to the clean images, because 0 is the value of the clean images themselves.
     """
+    metric = metric or results.headline
     entry = METRICS.find(metric)
     absolute = entry.of_margins is not None
     tables = [results.matrix(attack, metric).to_numpy().ravel() for attack in results.attacks]

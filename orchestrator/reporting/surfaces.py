@@ -17,7 +17,7 @@ from segtransfer.reporting.folder import PAGE, report_folder
 from segtransfer.reporting.heatmaps import plot_matrix
 from segtransfer.reporting.html import charts as page_charts
 from segtransfer.reporting.html.analysis import analyse
-from segtransfer.reporting.html.estimates import METRIC_CHOICES
+from segtransfer.reporting.html.estimates import metric_choices
 from segtransfer.reporting.paper_tables import (
     checked,
     comparison_tables,
@@ -56,8 +56,10 @@ def tables_of(shown: Any, *_: Any) -> list[paper.PaperTable]:
 
 
 @tables_of.register
-def _(results: Results, attack: str | None = None, metric: str = "miou") -> list[paper.PaperTable]:
-    checked(results, attack, metric)
+def _(
+    results: Results, attack: str | None = None, metric: str | None = None
+) -> list[paper.PaperTable]:
+    metric = checked(results, attack, metric)
     if attack is None:
         return [leaderboard(results, metric)]
     return [matrix_table(results, attack, metric, intervals=True)]
@@ -73,36 +75,37 @@ def _(result: StudyResult) -> list[paper.PaperTable]:
     return [study_table(result)]
 
 
-def plot(results: Results, attack: str, metric: str, ax: Axes | None) -> Axes:
+def plot(results: Results, attack: str, metric: str | None, ax: Axes | None) -> Axes:
     """Draw an attack's matrix of a metric.
 
     Args:
         results: The results.
         attack: The name of an attack's variant.
-        metric: A metric of ``Results.matrix``.
+        metric: A metric of ``Results.matrix``; None for the headline metric.
         ax: The axes to draw into; None for a new figure.
 
     Raises:
         InputError: The attack or the metric is unknown.
     """
-    checked(results, attack, metric)
+    metric = checked(results, attack, metric)
     return plot_matrix(results, attack, metric, ax)
 
 
-def charts(results: Results, metric: str) -> dict[str, Any]:
+def charts(results: Results, metric: str | None) -> dict[str, Any]:
     """Return the charts of the page by title, as objects of Altair.
 
     Raises:
         InputError: The page does not offer the metric.
     """
-    if metric not in METRIC_CHOICES:
-        raise InputError(f"no chart shows metric '{metric}'; {suggest(metric, METRIC_CHOICES)}")
+    metric, choices = metric or results.headline, metric_choices(results.headline)
+    if metric not in choices:
+        raise InputError(f"no chart shows metric '{metric}'; {suggest(metric, choices)}")
     analysis = analyse(results)
     drawn = [
         *page_charts.overview_charts(results, analysis),
         *page_charts.curve_charts(results, analysis),
     ]
-    return {chart.title: chart.standalone(metric) for chart in drawn}
+    return {chart.title: chart.standalone(metric, choices[metric].label) for chart in drawn}
 
 
 @singledispatch
@@ -124,7 +127,7 @@ def _(results: Results) -> str:
     attacks = main_attacks(results)
     parts = []
     for attack in attacks[:MOST_MATRICES]:
-        parts.append(paper.html(matrix_table(results, attack, "miou", intervals=False)))
+        parts.append(paper.html(matrix_table(results, attack, results.headline, intervals=False)))
         means = transfer_matrix(results, attack).headlines
         parts.append(paragraph("Means: " + "; ".join(mean.text for mean in means) + "."))
     if left := [attack for attack in results.attacks if attack not in attacks[:MOST_MATRICES]]:

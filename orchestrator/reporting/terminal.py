@@ -19,14 +19,14 @@ NAME_WIDTH = COLUMN_WIDTH - FRAME  # characters of a line of a folded name
 
 
 def print_results(results: Results, console: Console) -> None:
-    """Print a table of dataset mIoU and drop per attack, with clean values, then the warnings.
+    """Print a table of mIoU or accuracy and drop per attack, with clean values, then the warnings.
 
     Args:
         results: The experiment, with or without missing cells.
         console: The terminal; matrices wider than it are printed in parts.
     """
     console.print(
-        f"\nDataset mIoU in % on {len(results.image_ids)} images of "
+        f"\n{results.headline_in_words} in % on {len(results.image_ids)} images of "
         f"{results.manifest.dataset}; in brackets the change from clean.",
         highlight=False,
     )

@@ -11,7 +11,7 @@ from segtransfer.experiment.task import Cell
 from segtransfer.store import CommitRow, Evaluation, Store, arrays
 from segtransfer.store.reports import is_attack_report
 from segtransfer.tasks.data.shards import Shard
-from segtransfer.tasks.labels import IGNORE_INDEX
+from segtransfer.tasks.labels import IGNORE_INDEX, labels_of_grid
 
 
 def scores(
@@ -49,16 +49,16 @@ def scores(
     return replace(evaluation, report=row.report, created=row.created)
 
 
-def label_counts(shard: Shard) -> np.ndarray:
+def label_counts(labels: np.ndarray) -> np.ndarray:
     """Return the number of pixels per image and label, without ignored pixels.
 
     Args:
-        shard: A shard with N images.
+        labels: The labels of a shard, uint8 N x h x w.
 
     Returns:
         int64 N x 255, a column per label 0 to 254.
     """
-    counts = [np.bincount(labels.ravel(), minlength=IGNORE_INDEX + 1) for labels in shard.labels]
+    counts = [np.bincount(image.ravel(), minlength=IGNORE_INDEX + 1) for image in labels]
     return np.stack(counts)[:, :IGNORE_INDEX]
 
 
@@ -113,8 +113,10 @@ def _are_of(evaluation: Evaluation, shard: Shard, labelled: np.ndarray) -> bool:
     """Return whether ids, sizes and pixels per label of an evaluation are those of a shard."""
     if evaluation.image_ids != shard.image_ids:
         return False
-    if evaluation.predictions.shape != shard.labels.shape:
+    labels = labels_of_grid(shard.labels, evaluation.predictions.shape[1:])
+    if evaluation.predictions.shape != labels.shape:
         return False
+    labelled = labelled if labels is shard.labels else label_counts(labels)
     size = evaluation.confusions.shape[1]
     rows = evaluation.confusions.sum(2)
     return np.array_equal(rows, labelled[:, :size]) and not labelled[:, size:].any()

@@ -28,8 +28,9 @@ def markdown(results: Results, attacks: list[str]) -> str:
         attacks: Names of variants, a table each.
 
     Returns:
-        Per attack its settings, its means and a table of sources by targets: mIoU in percent, with
-        the change from clean in brackets. The last lines name the images and published mIoU.
+        Per attack its settings, its means and a table of sources by targets: mIoU or accuracy in
+        percent, with the change from clean in brackets. The last lines name the images and the
+        published mIoU.
     """
     lines = []
     if sentences := warning_sentences(results, attacks):
@@ -45,7 +46,9 @@ def markdown(results: Results, attacks: list[str]) -> str:
             lines.append(f"| {row.name} | " + " | ".join(c.text for c in row.cells) + " |")
         lines.append("")
     images = f"{len(results.image_ids)} images of {results.manifest.dataset}"
-    lines.append(f"Dataset mIoU in % on {images}; in brackets the change from clean.")
+    lines.append(
+        f"{results.headline_in_words} in % on {images}; in brackets the change from clean."
+    )
     if line := published_line(results):
         lines += ["", f"{line}."]
     return "\n".join(lines) + "\n"

@@ -23,6 +23,8 @@ from segtransfer.store import CommitRow, Evaluation, Store
 from segtransfer.tasks import metrics
 from segtransfer.tasks.data.base import sequence_of
 from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.image_metrics import OF_IMAGES
+from segtransfer.tasks.labels import labels_of_grid
 
 Statistics = Mapping[str, list[float]]  # of the perturbation, a value per image
 
@@ -34,7 +36,8 @@ class StoredImage:
     Attributes:
         image_id: The id.
         sequence: The name of the image's video, or the id of a single image.
-        pixels: The number of pixels of the label, ignored pixels included.
+        pixels: The number of pixels of the label, ignored pixels included; 1 if targets are
+            classifiers.
     """
 
     image_id: str
@@ -68,7 +71,9 @@ class ScoredShard:
         """
         if self.clean is None or self.labels is None:
             return None
-        return metrics.fooled(self.evaluation.predictions, self.clean, self.labels)
+        predictions = self.evaluation.predictions
+        labels = labels_of_grid(self.labels, predictions.shape[1:])
+        return metrics.fooled(predictions, self.clean, labels)
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,10 @@ class ExperimentReader:
             videos = tuple(sequence_of(image_id, pattern) for image_id in shard.image_ids)
             shard = replace(shard, sequences=videos)
         named = zip(shard.image_ids, shard.sequences, shard.labels, strict=True)
-        self._images[shard_id] = [StoredImage(i, video, label.size) for i, video, label in named]
+        whole = self.manifest.headline == OF_IMAGES
+        self._images[shard_id] = [
+            StoredImage(i, video, 1 if whole else label.size) for i, video, label in named
+        ]
         return shard
 
     def scored(
@@ -218,7 +226,7 @@ class ExperimentReader:
             An evaluation per wanted cell of the shard.
         """
         clean: dict[str, np.ndarray] = {}  # predictions by target
-        labelled = None if shard is None else label_counts(shard)
+        labelled = None if shard is None else label_counts(shard.labels)
         for cell in self.cells[shard_id]:
             evaluation = self._scores(cell, shard, labelled)
             if evaluation is None:

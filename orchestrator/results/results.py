@@ -14,6 +14,7 @@ from segtransfer.experiment.task import CLEAN, Cell, MatrixIndex
 from segtransfer.results.attack_statistics import add_looks, cost_of, perturbation_of, spectra_of
 from segtransfer.results.cells import cells_of
 from segtransfer.results.digest import digest_of
+from segtransfer.results.measured import percent, ratios, strongest
 from segtransfer.results.norms import norms_of
 from segtransfer.results.pairs import PAIR_GROUPS, pair_group
 from segtransfer.results.reader import ExperimentReader
@@ -21,11 +22,12 @@ from segtransfer.results.warnings import ResultWarning, warnings_of
 from segtransfer.shown import Drawn
 from segtransfer.store import Store
 from segtransfer.tasks import metrics
+from segtransfer.tasks.image_metrics import OF_IMAGES, is_offered, quality
 
 Stopped = Literal["", "hours", "terminated"]
 # Metrics of a single confusion matrix, in percent.
 CONFUSION_METRICS = tuple(n for n, metric in metrics.METRICS.items() if metric.of_margins)
-DERIVED = ("drop", "ratio")  # from the mIoU of several cells
+DERIVED = ("drop", "ratio")  # from the headline metric of several cells
 ALL_METRICS = (*CONFUSION_METRICS, "fooling", *DERIVED)
 
 
@@ -114,6 +116,26 @@ class Results(Drawn):
         return self.manifest.settings.name
 
     @property
+    def headline(self) -> str:
+        """Return the metric of tables, drops and ratios: ``miou``, or ``aacc`` for classifiers."""
+        return self.manifest.headline
+
+    @property
+    def quality(self) -> str:
+        """Return the headline metric in text: "mIoU", or "accuracy" for classifiers."""
+        return quality(self.headline)
+
+    @property
+    def headline_in_words(self) -> str:
+        """Return the headline metric as the start of a heading: "Dataset mIoU" or "Accuracy"."""
+        return "Accuracy" if self.headline == OF_IMAGES else "Dataset mIoU"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Return the shipped metrics that make sense for the targets."""
+        return tuple(name for name in ALL_METRICS if is_offered(name, self.headline))
+
+    @property
     def attacks(self) -> list[str]:
         """Return the names of all variants of all attacks, in the order of the spec."""
         return list(self.variants)
@@ -152,11 +174,12 @@ class Results(Drawn):
         cells = [(attack, source, target) for source in sources for target in self.targets]
         return sum(cell in self.counts for cell in cells), len(cells)
 
-    def clean(self, metric: str = "miou") -> pd.Series:
+    def clean(self, metric: str | None = None) -> pd.Series:
         """Return a metric on the clean images per target.
 
         Args:
             metric: ``miou``, ``aacc``, ``macc``, ``wrong``, or ``module:attribute`` of your own.
+                Default: ``headline``.
 
         Returns:
             A float Series in percent, indexed by target, NaN for a target without a result.
@@ -165,18 +188,20 @@ class Results(Drawn):
             KeyError: If the metric is unknown.
             InputError: If the metric compares cells (``drop``, ``ratio``).
         """
-        values = [_percent(self, (CLEAN, None, target), metric) for target in self.targets]
+        metric = metric or self.headline
+        values = [percent(self, (CLEAN, None, target), metric) for target in self.targets]
         return pd.Series(values, index=self.targets, name=CLEAN)
 
-    def matrix(self, attack: str, metric: str = "miou") -> pd.DataFrame:
+    def matrix(self, attack: str, metric: str | None = None) -> pd.DataFrame:
         """Return the transfer matrix of an attack.
 
         Args:
             attack: The name of an attack's variant.
             metric: ``miou``, ``aacc``, ``macc``, ``wrong`` (share of wrong pixels), ``fooling``
                 (share of the pixels right on the clean image that are wrong on the AE), ``drop``
-                (clean mIoU minus mIoU under attack), ``ratio`` (the drop over the drop of the
-                ``strongest`` white-box attack on the target), or another name of the registry.
+                (clean value of ``headline`` minus the value under attack), ``ratio`` (the drop over
+                the drop of the ``strongest`` white-box attack on the target), or another name of
+                the registry. Default: ``headline``.
 
         Returns:
             A float frame with a row per source and a column per target, in percent, ``drop`` in
@@ -188,13 +213,14 @@ class Results(Drawn):
         """
         if attack not in self.attacks:
             raise KeyError(f"no attack '{attack}'; there are {', '.join(self.attacks)}")
+        metric = metric or self.headline
         if metric == "drop":
             return self.clean() - self.matrix(attack)
         if metric == "ratio":
-            return _ratios(self, attack)
+            return ratios(self, attack)
         sourced = self.needs_source(attack)
         rows = [
-            [_percent(self, (attack, s if sourced else None, t), metric) for t in self.targets]
+            [percent(self, (attack, s if sourced else None, t), metric) for t in self.targets]
             for s in self.sources
         ]
         frame = pd.DataFrame(rows, index=self.sources, columns=self.targets)
@@ -208,10 +234,10 @@ class Results(Drawn):
             target: The target.
 
         Returns:
-            The variant with the lowest mIoU on the target, and its source. None if the experiment
-            has no such attack, or if a candidate's cell has no result.
+            The variant with the lowest ``headline`` on the target, and its source. None if the
+            experiment has no such attack, or if a candidate's cell has no result.
         """
-        return _strongest(self, attack, target)
+        return strongest(self, attack, target)
 
     def class_iou(self, attack: str, source: str | None, target: str) -> pd.Series:
         """Return the IoU of every class in a cell, over all images together.
@@ -231,12 +257,27 @@ class Results(Drawn):
         cell = attack, source if attack != CLEAN and self.needs_source(attack) else None, target
         return pd.Series(metrics.class_iou_of(*self.counts[cell].sum(0)), index=self.classes)
 
-    def headlines(self, attack: str, metric: str = "miou") -> dict[str, float]:
+    def class_scores(self, attack: str, source: str | None, target: str) -> pd.Series:
+        """Return the score of every class in a cell: its IoU, or a classifier's accuracy.
+
+        Arguments and errors are those of ``class_iou``.
+
+        Returns:
+            A float Series in percent, indexed by class. The accuracy is the share of right images
+            among the class's images, NaN for a class without images.
+        """
+        if self.headline != OF_IMAGES:
+            return self.class_iou(attack, source, target)
+        cell = attack, source if attack != CLEAN and self.needs_source(attack) else None, target
+        right, labelled, _ = self.counts[cell].sum(0)
+        return pd.Series(100 * right / np.where(labelled, labelled, np.nan), index=self.classes)
+
+    def headlines(self, attack: str, metric: str | None = None) -> dict[str, float]:
         """Return the mean of a matrix per pair group.
 
         Args:
             attack: The name of an attack's variant.
-            metric: A metric of ``matrix``.
+            metric: A metric of ``matrix``. Default: ``headline``.
 
         Returns:
             The mean by ``diagonal``, ``same_network``, ``same_backbone`` and ``cross_backbone``, in
@@ -261,13 +302,13 @@ class Results(Drawn):
 
         Returns:
             A row per attack, source and target. Columns: ``attack``, ``source``, ``target``,
-            ``group``, and a column per metric of ``ALL_METRICS`` in percent (``drop`` in percentage
+            ``group``, and a column per metric of ``metrics`` in percent (``drop`` in percentage
             points), NaN without a result. Then, over two images per shard: ``ssim``, and the share
             (percent) of the mean square in ``high_frequency``, 0.25 cycles per pixel and more.
             ``attrs["warnings"]`` lists the sentences of ``warnings``.
         """
-        metrics = {a: {m: self.matrix(a, m) for m in ALL_METRICS} for a in self.attacks}
-        frame = cells_of(metrics, self.group)
+        matrices = {a: {m: self.matrix(a, m) for m in self.metrics} for a in self.attacks}
+        frame = cells_of(matrices, self.group)
         add_looks(frame, {a: (self.attack_reports[a], v.made) for a, v in self.variants.items()})
         frame.attrs["warnings"] = [warning.sentence for warning in self.warnings]
         return frame
@@ -327,52 +368,3 @@ class Results(Drawn):
             ``forward_equivalents`` per image. Zeros without a stored report.
         """
         return cost_of(self.attack_reports[attack], self.variants[attack].made)
-
-
-def _strongest(results: Results, attack: str, target: str) -> tuple[str, str] | None:
-    spec = results.attack_spec(attack)
-    candidates = []
-    for name in results.attacks:
-        other = results.attack_spec(name)
-        if other.steps == 0 or (other.norm, other.eps) != (spec.norm, spec.eps):
-            continue
-        for source in results.sources:
-            if results.group(source, target) == "diagonal":
-                miou = _percent(results, (name, source, target), "miou")
-                candidates.append((miou, name, source))
-    if not candidates or any(np.isnan(miou) for miou, *_ in candidates):
-        return None
-    _, name, source = min(candidates)
-    return name, source
-
-
-def _percent(results: Results, cell: MatrixIndex, metric: str) -> float:
-    """Return a metric of a cell in percent; NaN without a result.
-
-    Raises:
-        KeyError: If the metric is unknown.
-    """
-    if metric not in (*ALL_METRICS, "fooling") and not metrics.METRICS.is_foreign(metric):
-        raise KeyError(f"no metric '{metric}'; there are {', '.join(ALL_METRICS)}")
-    if cell not in results.counts:
-        return np.nan
-    if metric == "fooling":
-        if cell not in results.fooled:
-            return np.nan
-        return float(metrics.fooling_of(*results.fooled[cell].sum(0)))
-    return float(metrics.of_margins(metric)(*results.counts[cell].sum(0)))
-
-
-def _ratios(results: Results, attack: str) -> pd.DataFrame:
-    """Return the transfer ratios of an attack in percent, sources by targets.
-
-    A column is NaN without a white-box attack on its target, or if that attack's drop is 0.
-    """
-    drops = results.matrix(attack, "drop")
-    most = []
-    for target in results.targets:
-        strongest = results.strongest(attack, target)
-        miou = _percent(results, (*strongest, target), "miou") if strongest else np.nan
-        most.append(_percent(results, (CLEAN, None, target), "miou") - miou)
-    scale = pd.Series(most, index=results.targets)
-    return 100 * drops / scale.where(scale != 0)

@@ -59,11 +59,11 @@ def unit(metric: str) -> str:
 
 
 def cell(value: float, drop: float) -> str:
-    """Return the mIoU under attack with the change from clean in brackets.
+    """Return the headline metric under attack with the change from clean in brackets.
 
     Args:
-        value: The mIoU under attack in percent, or NaN.
-        drop: Clean mIoU minus ``value`` in percentage points, or NaN.
+        value: The mIoU or accuracy under attack in percent, or NaN.
+        drop: The value on clean images minus ``value`` in percentage points, or NaN.
 
     Returns:
         For example ``41.2 (−30.1)``; the value alone, or "not measured", if either is NaN.

@@ -33,7 +33,8 @@ class MatrixCell:
         target: The target's name.
         value: The metric under attack in percent (``drop``: percentage points); NaN without a
             result.
-        drop: Clean mIoU minus mIoU under attack, in percentage points; NaN for another metric.
+        drop: Clean value minus value under attack, in percentage points; NaN for another metric
+            than the headline metric.
         white_box: Whether the attack used the target's own gradients.
     """
 
@@ -44,7 +45,7 @@ class MatrixCell:
 
     @property
     def text(self) -> str:
-        """Return the value; for mIoU with the change from clean in brackets."""
+        """Return the value; for the headline metric with the change from clean in brackets."""
         return cell(self.value, self.drop)
 
 
@@ -72,7 +73,8 @@ class HeadlineMean:
         group: The pair group; None for the mean over the targets of an attack without a model.
         has_pairs: Whether the experiment has a pair of the group.
         value: The mean of the metric under attack in percent; NaN if a cell has no result.
-        drop: The mean drop in percentage points; NaN for a metric other than mIoU.
+        drop: The mean drop in percentage points; NaN for another metric than the headline
+            metric.
     """
 
     label: str
@@ -174,13 +176,13 @@ class AttackSummary:
     seconds: float
 
 
-def transfer_matrix(results: Results, attack: str, metric: str = "miou") -> TransferMatrix:
+def transfer_matrix(results: Results, attack: str, metric: str | None = None) -> TransferMatrix:
     """Return the view of an attack's matrix.
 
     Args:
         results: The results.
         attack: The name of an attack's variant.
-        metric: A metric of ``Results.matrix``.
+        metric: A metric of ``Results.matrix``. Default: the headline metric.
 
     Returns:
         The view, with a row per source and a cell per target.
@@ -188,8 +190,9 @@ def transfer_matrix(results: Results, attack: str, metric: str = "miou") -> Tran
     Raises:
         KeyError: If the attack or the metric is unknown.
     """
+    metric = metric or results.headline
     values = results.matrix(attack, metric)
-    drops = results.matrix(attack, "drop") if metric == "miou" else values * math.nan
+    drops = results.matrix(attack, "drop") if metric == results.headline else values * math.nan
     sourced = results.needs_source(attack)
 
     def cells(source: str) -> tuple[MatrixCell, ...]:
@@ -223,7 +226,7 @@ def transfer_matrix(results: Results, attack: str, metric: str = "miou") -> Tran
 
 def _headlines(results: Results, attack: str, metric: str) -> tuple[HeadlineMean, ...]:
     """Return the mean per pair group, or the mean over targets of an attack without a source."""
-    has_drop = metric == "miou"
+    has_drop = metric == results.headline
     if not results.needs_source(attack):
         drop = mean_over_targets(results, attack, "drop") if has_drop else math.nan
         mean = mean_over_targets(results, attack, metric)
@@ -236,7 +239,7 @@ def _headlines(results: Results, attack: str, metric: str) -> tuple[HeadlineMean
     )
 
 
-def mean_over_targets(results: Results, attack: str, metric: str = "miou") -> float:
+def mean_over_targets(results: Results, attack: str, metric: str | None = None) -> float:
     """Return the mean of the first row of a matrix.
 
     Returns:

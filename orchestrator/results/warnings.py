@@ -17,6 +17,7 @@ from segtransfer.results.published import published_scores
 from segtransfer.results.scored import Scored
 from segtransfer.tasks import metrics
 from segtransfer.tasks.attacks.loops.spec import minimises_norm
+from segtransfer.tasks.image_metrics import OF_IMAGES
 from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.perturbation import levels
 from segtransfer.tasks.randomness import schedule_group
@@ -81,9 +82,13 @@ def _unlabelled_classes(results: Scored) -> Found:
     absent = [name for name, count in zip(results.classes, labelled, strict=True) if not count]
     if not absent or not labelled.sum():
         return
-    subject = f"{len(absent)} of {len(labelled)} classes have no labelled pixel: {_quoted(absent)}"
+    thing = "image" if results.headline == OF_IMAGES else "labelled pixel"
+    subject = f"{len(absent)} of {len(labelled)} classes have no {thing}: {_quoted(absent)}"
     if len(absent) == 1:
-        subject = f"Class '{absent[0]}' has no labelled pixel"
+        subject = f"Class '{absent[0]}' has no {thing}"
+    if results.headline == OF_IMAGES:
+        yield (), f"{subject}. No score covers a class without images."
+        return
     index = results.classes.index(absent[0])
     yield (
         (),
@@ -106,6 +111,8 @@ def _ignored_pixels(results: Scored) -> Found:
 
 
 def _only_predicted_classes(results: Scored) -> Found:
+    if results.headline == OF_IMAGES:  # an accuracy is no mean over classes
+        return
     absent = _labelled(results).sum(0) == 0
     if absent.all():
         return
@@ -124,13 +131,15 @@ def _only_predicted_classes(results: Scored) -> Found:
 
 
 def _guesses(results: Scored) -> Found:
-    chance = metrics.chance_miou(_labelled(results).sum(0))
+    labelled = _labelled(results).sum(0)
+    whole = results.headline == OF_IMAGES
+    chance = metrics.chance_accuracy(labelled) if whole else metrics.chance_miou(labelled)
     for target, value in results.clean().items():
         if value - chance <= LEAST_SKILL * (100 - chance):
             yield (
                 (),
-                f"Target {target} has a clean mIoU of {value:.1f} %, close to chance level "
-                f"({chance:.1f} %), so its drops mean little.",
+                f"Target {target} has a clean {results.quality} of {value:.1f} %, close to chance "
+                f"level ({chance:.1f} %), so its drops mean little.",
             )
 
 
@@ -148,15 +157,16 @@ def _below_published(results: Scored) -> Found:
 
 def _classes_at_zero(results: Scored) -> Found:
     labelled = _labelled(results).sum(0) > 0
+    name = "accuracy" if results.headline == OF_IMAGES else "IoU"
     for target in results.targets:
         if (CLEAN, None, target) in results.counts:
-            values = results.class_iou(CLEAN, None, target)
+            values = results.class_scores(CLEAN, None, target)
             zero = values[labelled & (values < SHOWN_AS_ZERO)].index
             if len(zero):
                 yield (
                     (),
-                    f"Target {target} has a clean IoU of 0 for {_quoted(zero)}, and no attack can "
-                    "lower an IoU of 0.",
+                    f"Target {target} has a clean {name} of 0 for {_quoted(zero)}, and no attack "
+                    f"can lower an {name} of 0.",
                 )
 
 

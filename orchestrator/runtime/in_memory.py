@@ -60,7 +60,10 @@ class Scores:
 
     def __repr__(self) -> str:
         images, classes = self.confusions.shape[:2]
-        return f"<Scores: mIoU {self.miou:.1f} % on {images} images, {classes} classes>"
+        score = f"mIoU {self.miou:.1f}"
+        if self.predictions.shape[1:] == (1, 1):  # of a classifier
+            score = f"accuracy {metrics.accuracy(self.confusion):.1f}"
+        return f"<Scores: {score} % on {images} images, {classes} classes>"
 
     @cached_property
     def confusion(self) -> np.ndarray:
@@ -213,11 +216,16 @@ class _Called(Segmenter):
     """A callable of the user. If it is a module, its parameters give the device."""
 
     def __init__(
-        self, function: Callable[..., Any], num_classes: int, device: torch.device
+        self,
+        function: Callable[..., Any],
+        num_classes: int,
+        device: torch.device,
+        *,
+        classifier: bool,
     ) -> None:
         super().__init__()
         self.function = function
-        self.num_classes = num_classes
+        self.num_classes, self.classifier = num_classes, classifier
         self.size_divisor = int(getattr(function, "size_divisor", 1))
         self._device = device
 
@@ -262,7 +270,8 @@ def _segmenter(model: GivenModel, images: Any, pixels: np.ndarray) -> Iterator[S
                 yield model
             else:
                 frozen = freeze(model) if isinstance(model, nn.Module) else model
-                called = _Called(frozen, _classes_of(frozen, pixels, device), device)
+                classes, classifier = _classes_of(frozen, pixels, device)
+                called = _Called(frozen, classes, device, classifier=classifier)
                 learn_sizes(called)
                 yield called
     finally:
@@ -275,8 +284,10 @@ def _segmenter(model: GivenModel, images: Any, pixels: np.ndarray) -> Iterator[S
 
 
 @torch.no_grad()
-def _classes_of(function: Callable[..., Any], pixels: np.ndarray, device: torch.device) -> int:
-    """Return the number of channels of the logits of the first image.
+def _classes_of(
+    function: Callable[..., Any], pixels: np.ndarray, device: torch.device
+) -> tuple[int, bool]:
+    """Return the number of classes in the logits of the first image, and whether they are N x K.
 
     Raises:
         InputError: The callable raises an error, or returns no logits.
@@ -291,14 +302,16 @@ def _classes_of(function: Callable[..., Any], pixels: np.ndarray, device: torch.
             raise
         raise told from error
     shape: tuple[int, ...] = tuple(getattr(output, "shape", ()))
-    classes = int(shape[1]) if len(shape) == 4 else 1
-    check_logits(output, image, classes, WHO)
+    classifier = len(shape) == 2
+    classes = int(shape[1]) if len(shape) in (2, 4) else 1
+    if not classifier:
+        check_logits(output, image, classes, WHO, (image.shape[-2], image.shape[-1]))
     if classes > IGNORE_INDEX:
         raise InputError(
             f"{WHO} returned logits of {classes} classes. At most {IGNORE_INDEX} classes are "
             "allowed, because class indices have 8 bits."
         )
-    return classes
+    return classes, classifier
 
 
 def _check_attack(spec: AttackSpec, inputs: TaskInputs, num_classes: int) -> None:

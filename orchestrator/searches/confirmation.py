@@ -56,7 +56,7 @@ GROUP_NAMES = {
 
 @dataclass(frozen=True)
 class ConfirmedDifference:
-    """The mean mIoU over pairs under a best attack, minus the mean under a baseline.
+    """The mean headline metric over pairs under a best attack, minus the mean under a baseline.
 
     Attributes:
         attack: The best attack, ``best-1``, ``best-2``, ...
@@ -198,7 +198,7 @@ def pairs_by_target(search: Search, results: Results) -> dict[PairGroup, list[Pa
     return {where: pairs for where, pairs in groups.items() if pairs}
 
 
-def verdict(comparisons: Sequence[ConfirmedDifference]) -> str:
+def verdict(comparisons: Sequence[ConfirmedDifference], quality: str) -> str:
     """Return a sentence: whether best-1 beats every baseline beyond noise.
 
     The strictest group of pairs decides: held-out models of another backbone if there are any.
@@ -207,10 +207,11 @@ def verdict(comparisons: Sequence[ConfirmedDifference]) -> str:
 
     Args:
         comparisons: All differences of the search, at least one with best-1.
+        quality: The headline metric in text.
 
     Returns:
         The verdict, and per score the difference to the closest baseline with its interval, in
-        percentage points of mIoU. No verdict if all images share a schedule.
+        percentage points. No verdict if all images share a schedule.
     """
     where = next(w for w in GROUP_NAMES if any(c.targets == w for c in comparisons))
     mine = [c for c in comparisons if c.attack == "best-1" and c.targets == where]
@@ -231,7 +232,9 @@ def verdict(comparisons: Sequence[ConfirmedDifference]) -> str:
         claim = f"beats every baseline only as {scores[wins.index(True)]}, which is inconclusive"
     else:
         claim = "does not beat every baseline beyond noise"
-    return f"On new images and {GROUP_NAMES[where]}, best-1 {claim} (mIoU: {'; '.join(parts)})."
+    return (
+        f"On new images and {GROUP_NAMES[where]}, best-1 {claim} ({quality}: {'; '.join(parts)})."
+    )
 
 
 def schedules(results: Results) -> int:

@@ -26,6 +26,7 @@ from segtransfer.store.pending_shards import PendingShards
 from segtransfer.tasks.appearance import ssim
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.shards import Outline
+from segtransfer.tasks.image_metrics import quality
 from segtransfer.tasks.models.base import ModelInfo
 
 PairDrops = dict[str, dict[str, float]]  # source -> target -> value
@@ -62,6 +63,11 @@ class SearchContext:
     rungs: tuple[int, ...]
     manifest: Manifest
     store: str
+
+    @property
+    def quality(self) -> str:
+        """Return the headline metric in text: "mIoU", or "accuracy" for classifiers."""
+        return quality(self.manifest.headline)
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,7 @@ def _about(context: SearchContext) -> dict[str, Any]:
     """Return the attributes to describe the study in Optuna's dashboard."""
     search = context.search
     return {
-        "transfer": "mean drop in mIoU on models other than the source, in points",
+        "transfer": f"mean drop in {context.quality} on models other than the source, in points",
         "sources": ", ".join(search.sources),
         "targets": ", ".join(search.targets),
         "images": sum(len(outline.image_ids) for outline in context.outlines),

@@ -86,7 +86,11 @@ class SearchResult(Tabled):
 
     def __repr__(self) -> str:
         search = self.context.search
-        told = verdict(self.comparisons) if self.comparisons else "The confirmation is incomplete."
+        told = (
+            verdict(self.comparisons, self.context.quality)
+            if self.comparisons
+            else "The confirmation is incomplete."
+        )
         return (
             f"<SearchResult {search.name}-{self.context.identity[:8]}: {len(self.trials)} trials, "
             f"{len(self.best)} best settings>\n{told}"

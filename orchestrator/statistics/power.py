@@ -18,6 +18,7 @@ from segtransfer.statistics import Design, Resampled, pairs_of
 from segtransfer.statistics.design import Factor, bootstrap_moments, factor_of
 from segtransfer.store import Store
 from segtransfer.tasks import metrics
+from segtransfer.tasks.image_metrics import OF_IMAGES, OF_PIXELS, quality
 from segtransfer.tasks.randomness import schedule_group
 
 LEVEL, POWER = 0.05, 0.8  # two-sided
@@ -43,6 +44,9 @@ class Spread:
 # DS minus PGD (eps 4/255, 10 steps) from fcn-r18, scored on pspnet-r18, fcn-mnv2 and
 # segformer-mit, 32 images of the sample in 8 groups. A mean over cells varies less.
 ASSUMED_SPREAD = Spread(image=5.0, group=2.5, source="")
+# Of classifiers nothing was measured. An image's paired difference is -100, 0 or 100 points: 50 if
+# a quarter of the images change.
+ASSUMED_ACCURACY = Spread(image=50.0, group=0.0, source="")
 
 
 @dataclass(frozen=True)
@@ -50,17 +54,19 @@ class Power:
     """The smallest detectable paired difference, at power 80 % and two-sided level 5 %.
 
     Attributes:
-        difference: The difference in percentage points of mIoU; None if all images have the same
-            schedule.
+        difference: The difference in percentage points of ``quality``; None if all images have the
+            same schedule.
         images: The number of images.
         groups: The number of schedule groups.
         spread: The standard deviations behind the difference.
+        quality: The headline metric in text, "mIoU" or "accuracy".
     """
 
     difference: float | None
     images: int
     groups: int
     spread: Spread
+    quality: str = "mIoU"
 
 
 def power_of(plan: Plan, store: Store) -> Power:
@@ -72,14 +78,15 @@ def power_of(plan: Plan, store: Store) -> Power:
 
     Returns:
         The smallest detectable difference, with spreads from the newest stored run on the data set
-        that has two comparable attacks, else with ``ASSUMED_SPREAD``.
+        that has two comparable attacks, else with an assumed spread.
     """
     sizes: Counter[int] = Counter()
     for shard in plan.shards.values():
         sizes[shard.group] += len(shard.image_ids)
-    spread = stored_spread(store, plan.dataset.name) or ASSUMED_SPREAD
+    assumed = ASSUMED_ACCURACY if plan.headline == OF_IMAGES else ASSUMED_SPREAD
+    spread = stored_spread(store, plan.dataset.name, plan.headline) or assumed
     difference = detectable(spread, list(sizes.values()))
-    return Power(difference, sizes.total(), len(sizes), spread)
+    return Power(difference, sizes.total(), len(sizes), spread, quality(plan.headline))
 
 
 def detectable(spread: Spread, sizes: Sequence[int]) -> float | None:
@@ -137,7 +144,7 @@ def _variance(difference: Callable[[Factor], np.ndarray], factor: Factor) -> flo
     return shown / factor.captured if factor.captured else 0.0
 
 
-def stored_spread(store: Store, dataset: str) -> Spread | None:
+def stored_spread(store: Store, dataset: str, headline: str = OF_PIXELS) -> Spread | None:
     """Return the spread in the newest stored run on a data set with two comparable attacks.
 
     Damaged experiments are skipped. At most ``MOST_READ`` evaluations of a run are read.
@@ -145,12 +152,15 @@ def stored_spread(store: Store, dataset: str) -> Spread | None:
     Args:
         store: The store.
         dataset: The data set's name in manifests.
+        headline: The headline metric of the run.
 
     Returns:
         The spread with its source, or None if the store has no such run.
     """
     for identity, content in reversed(list(store.descriptions().items())):
         if content.get("format") != FORMAT or content.get("dataset") != dataset:
+            continue
+        if content.get("headline", OF_PIXELS) != headline:
             continue
         try:
             manifest = read_manifest(content, identity, store.location)

@@ -59,7 +59,7 @@ class Resampled:
         return self.design.notes
 
     def cell(
-        self, attack: str, source: str, target: str, metric: str = "miou", level: float = 0.95
+        self, attack: str, source: str, target: str, metric: str | None = None, level: float = 0.95
     ) -> Interval:
         """Return the interval of a metric in a cell of a transfer matrix.
 
@@ -67,7 +67,7 @@ class Resampled:
             attack: The name of an attack's variant.
             source: The source; ignored for an attack without a model.
             target: The target.
-            metric: A metric of ``Results.matrix``.
+            metric: A metric of ``Results.matrix``. Default: the headline metric.
             level: The coverage of the interval, a fraction.
 
         Returns:
@@ -78,12 +78,12 @@ class Resampled:
         """
         return self.mean(attack, [(source, target)], metric, level)
 
-    def clean(self, target: str, metric: str = "miou", level: float = 0.95) -> Interval:
+    def clean(self, target: str, metric: str | None = None, level: float = 0.95) -> Interval:
         """Return the interval of a metric of a target on the clean images.
 
         Args:
             target: The target.
-            metric: ``miou``, ``aacc``, ``macc`` or ``wrong``.
+            metric: ``miou``, ``aacc``, ``macc`` or ``wrong``. Default: the headline metric.
             level: The coverage of the interval, a fraction.
 
         Returns:
@@ -92,17 +92,19 @@ class Resampled:
         Raises:
             KeyError: If the target has no clean result.
         """
-        return interval_of(self.design, self._counted(CLEAN, None, target, metric), level)
+        return interval_of(
+            self.design, self._counted(CLEAN, None, target, metric or self.results.headline), level
+        )
 
     def mean(
-        self, attack: str, pairs: Sequence[Pair], metric: str = "miou", level: float = 0.95
+        self, attack: str, pairs: Sequence[Pair], metric: str | None = None, level: float = 0.95
     ) -> Interval:
         """Return the interval of the mean of a metric over pairs of source and target.
 
         Args:
             attack: The name of an attack's variant.
             pairs: Pairs of source and target, at least one.
-            metric: A metric of ``Results.matrix``.
+            metric: A metric of ``Results.matrix``. Default: the headline metric.
             level: The coverage of the interval, a fraction.
 
         Returns:
@@ -119,7 +121,7 @@ class Resampled:
         attack: str,
         baseline: str,
         pairs: Sequence[Pair],
-        metric: str = "miou",
+        metric: str | None = None,
         level: float = 0.95,
         other: "Resampled | None" = None,
     ) -> Interval:
@@ -129,7 +131,7 @@ class Resampled:
             attack: The name of an attack's variant.
             baseline: The name of the variant to subtract.
             pairs: The pairs of source and target of the mean, at least one.
-            metric: A metric of ``Results.matrix``.
+            metric: A metric of ``Results.matrix``. Default: the headline metric.
             level: The coverage of the interval, a fraction.
             other: The run with the baseline, if it is another run. It must have the same images in
                 the same order, and this run's ``design``.
@@ -145,13 +147,13 @@ class Resampled:
         theirs = (other or self).values(baseline, pairs, metric)
         return interval_of(self.design, _minus(ours, theirs), level)
 
-    def values(self, attack: str, pairs: Sequence[Pair], metric: str = "miou") -> Values:
+    def values(self, attack: str, pairs: Sequence[Pair], metric: str | None = None) -> Values:
         """Return the mean of a metric over pairs on every resample.
 
         Args:
             attack: The name of an attack's variant.
             pairs: The pairs of source and target, at least one.
-            metric: A metric of ``Results.matrix``.
+            metric: A metric of ``Results.matrix``. Default: the headline metric.
 
         Returns:
             Per factor of the design, float64 of R + 1 values in percent; row 0 is the value itself.
@@ -163,15 +165,16 @@ class Resampled:
         """
         if not pairs:
             raise ValueError("a mean needs at least one pair of source and target")
+        metric = metric or self.results.headline
         cells = [self._values(attack, source, target, metric) for source, target in pairs]
         return [np.mean(parts, axis=0) for parts in zip(*cells, strict=True)]
 
-    def frame(self, attack: str, metric: str = "miou", level: float = 0.95) -> pd.DataFrame:
+    def frame(self, attack: str, metric: str | None = None, level: float = 0.95) -> pd.DataFrame:
         """Return the interval of every cell, row, column and mean of a matrix.
 
         Args:
             attack: The name of an attack's variant.
-            metric: A metric of ``Results.matrix``.
+            metric: A metric of ``Results.matrix``. Default: the headline metric.
             level: The coverage of the intervals, a fraction.
 
         Returns:
@@ -200,14 +203,15 @@ class Resampled:
     def _values(self, attack: str, source: str, target: str, metric: str) -> Values:
         if metric not in DERIVED:
             return self._counted(attack, source, target, metric)
-        clean = self._counted(CLEAN, None, target, "miou")
-        drop = _minus(clean, self._counted(attack, source, target, "miou"))
+        headline = self.results.headline
+        clean = self._counted(CLEAN, None, target, headline)
+        drop = _minus(clean, self._counted(attack, source, target, headline))
         if metric == "drop":
             return drop
         strongest = self.results.strongest(attack, target)
         if strongest is None:
             return [np.full(len(values), np.nan) for values in drop]
-        most = _minus(clean, self._counted(*strongest, target, "miou"))
+        most = _minus(clean, self._counted(*strongest, target, headline))
         # NaN, as in a matrix, if the strongest attack has no effect; JSON has no infinity.
         scales = [np.where(values == 0, np.nan, values) for values in most]
         return [100 * ours / scale for ours, scale in zip(drop, scales, strict=True)]

@@ -217,7 +217,7 @@ def attack_metrics(results: Results, attack: str) -> Iterator[tuple[str, float]]
     yield from _clean_metrics(results)
     if not has_cell_metrics(results):
         return
-    for metric in [name for name, entry in METRICS.items() if entry.logged]:
+    for metric in [name for name in results.metrics if METRICS[name].logged]:
         matrix = results.matrix(attack, metric)
         for source in results.sources:
             for target in results.targets:
@@ -235,7 +235,7 @@ def headline_metrics(results: Results, attack: str) -> Iterator[tuple[str, float
         ``mean_<metric>/<group>`` in percent or points, ``perturbation/<statistic>`` and
         ``cost/<measure>``.
     """
-    for metric in ("miou", "drop", "fooling"):
+    for metric in (results.headline, "drop", "fooling"):
         yield from (
             (f"mean_{metric}/{group}", value)
             for group, value in results.headlines(attack, metric).items()
@@ -258,7 +258,7 @@ def log_matrix(client: MlflowClient, run: Run, results: Results, attack: str) ->
     """Log the cells of an attack as a table, and the data set.
 
     MLflow's UI aligns the tables of several runs by the first column (the cell) and shows the
-    second (the mIoU).
+    second (the first metric).
 
     Args:
         client: MLflow's client.

@@ -14,7 +14,7 @@ from segtransfer.tasks.attacks.file_hash import content_hash
 from segtransfer.tasks.attacks.losses import LossContext
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms.views import resize_labels
-from segtransfer.tasks.labels import IGNORE_INDEX, class_indices, read_index_map
+from segtransfer.tasks.labels import IGNORE_INDEX, class_indices, image_classes, read_index_map
 from segtransfer.tasks.models.base import Segmenter
 
 
@@ -39,7 +39,8 @@ class AttackContext:
         model: The source.
         spec: The attack.
         clean: Clean images, float N x 3 x H x W in [0, 1].
-        labels: int64 N x h x w, 255 ignored: the truth, or the target of a targeted attack.
+        labels: int64 N x h x w, 255 ignored: the truth, or the target of a targeted attack. N x 1
+            x 1 for a classifier.
         lower: Lower bound of every value, float N x 3 x H x W in [0, 1].
         upper: Upper bound of every value, float N x 3 x H x W in [0, 1].
         region: float N x 1 x H x W, 1 for pixels to perturb and 0 elsewhere; None for all pixels.
@@ -88,7 +89,7 @@ def make_context(
         model: The source.
         spec: The attack.
         images: Clean images, float N x 3 x H x W in [0, 1].
-        labels: The truth, int64 N x h x w, 255 ignored.
+        labels: The truth, int64 N x h x w, 255 ignored; a classifier gets the class of each image.
         image_ids: An id per image.
         seed: The seed of the experiment.
         group: The schedule group of all images.
@@ -99,6 +100,8 @@ def make_context(
     """
     region = allowed(spec.region, resize_labels(labels, (images.shape[-2], images.shape[-1])))
     lower, upper = bounds(images, spec, region)
+    if model.classifier:
+        labels = torch.from_numpy(image_classes(labels.cpu().numpy())).to(labels)
     return AttackContext(
         model=model,
         spec=spec,

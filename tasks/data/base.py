@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -51,6 +52,8 @@ class Dataset:
         resize: The resize of the data's own test pipeline, from and to uint8 H x W x 3, used by
             ``fit: pipeline``. Default None.
         faults: A sentence per image left out because its label is missing. Default none.
+        labels_of: The things with a class: ``pixels``, ``images`` (labels 1 x 1), or both (the
+            class of an image is the class of most pixels). Default pixels.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Dataset:
     read_image: Callable[[DataItem], np.ndarray] = lambda item: read_image(item.image)
     resize: Callable[[np.ndarray], np.ndarray] | None = None
     faults: tuple[str, ...] = ()
+    labels_of: tuple[Literal["pixels", "images"], ...] = ("pixels",)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(map(composed, self.classes)))
@@ -120,7 +124,8 @@ def load(dataset: Dataset, item: DataItem, spec: DataSpec) -> tuple[np.ndarray, 
 
     Returns:
         The image, uint8 3 x H x W, RGB; and its label, uint8 h x w, 255 ignored. The sizes are
-        equal unless ``spec.fit`` is ``pipeline``, which keeps the label's native size.
+        equal unless ``spec.fit`` is ``pipeline``, which keeps the label's native size, or images
+        alone have a class (1 x 1).
 
     Raises:
         InputError: If a file cannot be read, image and label differ in native size, or a label
@@ -137,13 +142,21 @@ def read_pair(dataset: Dataset, item: DataItem) -> tuple[np.ndarray, np.ndarray]
         item: The labelled image.
 
     Returns:
-        The image, uint8 H x W x 3, RGB; and its label, uint8 H x W, 255 ignored.
+        The image, uint8 H x W x 3, RGB; and its label, uint8 H x W (1 x 1 if images alone have a
+        class), 255 ignored.
 
     Raises:
         InputError: As ``load`` does.
     """
     image = dataset.read_image(item)
     label = dataset.indices(item)
+    if dataset.labels_of == ("images",):
+        if label.shape != (1, 1):
+            raise InputError(
+                f"label {item.label} is {' x '.join(map(str, label.shape))}, and each image of "
+                f"{dataset.name} has one class; give a label of 1 x 1"
+            )
+        return image, label
     if label.shape != image.shape[:2]:
         raise InputError(
             f"image {item.image} is {image.shape[0]} x {image.shape[1]} (height x width), its "
@@ -167,7 +180,9 @@ def on_grid(
     Returns:
         The image, uint8 3 x H x W, and the label, as ``load`` returns them.
     """
-    if spec.size is not None:
+    if spec.size is not None and label.shape == (1, 1):
+        image, _ = fit_to(image, np.zeros_like(image[..., 0]), spec.size, spec.fit)
+    elif spec.size is not None:
         image, label = fit_to(image, label, spec.size, spec.fit)
     elif spec.fit == "pipeline" and dataset.resize is not None:
         image = dataset.resize(image)

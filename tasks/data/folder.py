@@ -64,9 +64,9 @@ def _items(
     images: Path, labels: Path, spec: DataSpec, pattern: str | None
 ) -> tuple[tuple[DataItem, ...], tuple[str, ...]]:
     """Return the items in the order of their paths, and a sentence per image without a label."""
-    deep = not any(_is_image(path) for path in _visible(images) if path.is_file())
+    deep = not any(_is_image(path) for path in visible(images) if path.is_file())
     if deep and not spec.split:
-        splits = [path.name for path in _visible(images) if path.name in SPLITS]
+        splits = [path.name for path in visible(images) if path.name in SPLITS]
         if splits:
             raise InputError(
                 f"{images} holds the folders {', '.join(splits)}; choose one with data.split"
@@ -122,21 +122,40 @@ def _names(folder: Path, paths: list[Path], suffix: str, what: str) -> dict[str,
     return names
 
 
+def image_files(folder: Path) -> list[Path]:
+    """Return the images in a folder and the folders below, by path.
+
+    Args:
+        folder: An existing folder.
+
+    Raises:
+        InputError: If a folder cannot be listed.
+    """
+    return [path for path in _files(folder, deep=True) if _is_image(path)]
+
+
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _files(folder: Path, deep: bool) -> Iterator[Path]:
     """Yield the visible files of a folder, and with ``deep`` of the folders below."""
-    for path in _visible(folder):
+    for path in visible(folder):
         if not path.is_dir():
             yield path
         elif deep:
             yield from _files(path, deep)
 
 
-def _visible(folder: Path) -> list[Path]:
-    """Return the entries of a folder in order, without hidden entries such as macOS's ``._``."""
+def visible(folder: Path) -> list[Path]:
+    """Return the entries of a folder in order, without hidden entries such as macOS's ``._``.
+
+    Args:
+        folder: An existing folder.
+
+    Raises:
+        InputError: If the folder cannot be listed.
+    """
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:

@@ -8,6 +8,7 @@ import numpy as np
 from segtransfer.errors import InputError
 from segtransfer.tasks.data import folder, foreign, mmseg
 from segtransfer.tasks.data.base import Dataset, sequence_of
+from segtransfer.tasks.data.crops import cut_crops
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.schema import suggest
@@ -17,14 +18,14 @@ def open_dataset(spec: DataSpec, faults: list[str] | None = None) -> Dataset:
     """Open the data set of a spec, select its sequences and images, and merge its classes.
 
     Args:
-        spec: The data set; ``spec.images`` items are taken at even distances.
+        spec: The data set; ``spec.images`` items are taken at even distances, before crops are cut.
         faults: A list to extend with a sentence per image without a label. Without a list such an
             image is an error.
 
     Raises:
         InputError: If the data set is empty, an image has no label, a sequence is unknown,
             ``spec.images`` exceeds the number of images, two classes have the same name, or
-            ``spec.label_map`` does not fit the class list.
+            ``spec.label_map`` does not fit the class list, or no crop can be cut.
     """
     if spec.reader is not None:
         dataset = foreign.open_reader(spec)
@@ -54,15 +55,15 @@ def open_dataset(spec: DataSpec, faults: list[str] | None = None) -> Dataset:
     count = len(dataset.items)
     if spec.label_map is not None:
         dataset = _merge_classes(dataset, spec.label_map)
-    if spec.images is None:
-        return dataset
-    if spec.images > count:
+    if spec.images is not None and spec.images > count:
         raise InputError(
             f"data.images is {spec.images}, and {dataset.name} has {count} labelled images; give "
             f"{count} or fewer, or leave data.images out"
         )
-    chosen = [dataset.items[i * count // spec.images] for i in range(spec.images)]
-    return replace(dataset, items=tuple(chosen))
+    if spec.images is not None:
+        chosen = [dataset.items[i * count // spec.images] for i in range(spec.images)]
+        dataset = replace(dataset, items=tuple(chosen))
+    return dataset if spec.crops is None else cut_crops(dataset, spec.crops)
 
 
 def _select_sequences(dataset: Dataset, sequences: Sequence[str]) -> Dataset:

@@ -16,6 +16,7 @@ from segtransfer.tasks.schema import (
     Frozen,
     Name,
     NameOrPath,
+    Number,
     Text,
     Whole,
     WrittenIn,
@@ -113,6 +114,23 @@ SOURCES_OF_DATA = ("sample", "folder", "mmseg", "reader")
 OF_FOLDERS = ("image_suffix", "label_suffix", "ignore_index", "values")
 
 
+class Crops(Frozen):
+    """Crops of labelled images, each with a dominant class, which is the class of the crop.
+
+    The places are drawn from the image's id. A draw without a dominant class is skipped.
+
+    Attributes:
+        size: [height, width] of a crop in pixels of the files, 16 to 16384.
+        per_image: The largest number of crops per image. Default 1.
+        min_share: The smallest share of a crop's pixels with the dominant class, in (0, 1].
+            Default 0.5.
+    """
+
+    size: tuple[Side, Side]
+    per_image: Annotated[Whole, Field(ge=1)] = 1
+    min_share: Annotated[Number, Field(gt=0, le=1)] = 0.5
+
+
 class DataSpec(Frozen):
     """A data set, given by exactly one of ``sample``, ``folder``, ``mmseg`` and ``reader``.
 
@@ -146,6 +164,8 @@ class DataSpec(Frozen):
         ignore_index: The value of pixels without a class in a folder's labels. Default 255.
         values: Maps each number or colour ``#rrggbb`` in a folder's labels to a class (name or
             index), or to null to ignore it; for labels other than class indices. Default none.
+        crops: Crops of the images in place of whole images, each of a dominant class, for
+            classifiers. Default none.
     """
 
     sample: Literal["camvid"] | None = None
@@ -165,6 +185,7 @@ class DataSpec(Frozen):
     label_suffix: Annotated[str, AfterValidator(composed)] = added_later("")
     ignore_index: Annotated[int, Field(strict=True)] = added_later(IGNORE_INDEX)
     values: ValueMap | None = added_later(None)
+    crops: Crops | None = added_later(None)
 
     @model_validator(mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from segtransfer.tasks.models import (
     huggingface,
     label_map,
     mmseg,
+    mmseg_classifier,
     scaled,
     torch,
 )
@@ -136,7 +137,13 @@ def describe(spec: ModelSpec) -> ModelInfo:
     """
     if spec.ensemble is not None:
         return ensemble.describe(spec, [describe(member) for member in spec.ensemble.members])
-    info = scaled.describe(_adapter(spec).describe(_resolve(spec)), spec.inference)
+    info = _adapter(spec).describe(_resolve(spec))
+    if info.classifier and spec.inference is not None and spec.inference.window is not None:
+        raise InputError(
+            f"model '{spec.name}' is a classifier, and inference.mode is slide, which gives a "
+            "class per pixel; leave inference.mode, crop and stride out"
+        )
+    info = scaled.describe(info, spec.inference)
     info = info if spec.label_map is None else label_map.describe(info, spec)
     return defences.describe(info, spec.defences)
 
@@ -170,6 +177,8 @@ def _adapter(spec: ModelSpec) -> ModuleType:
         return foreign
     if spec.torch is not None:
         return torch
+    if spec.mmseg is not None and spec.mmseg.classifier:
+        return mmseg_classifier
     return mmseg if spec.huggingface is None else huggingface
 
 

@@ -65,6 +65,7 @@ class ModelInfo:
         members: Fingerprint and backbone of each member of an ensemble; empty for other models.
         head: The kind of the head, None if unknown.
         undefended: The fingerprint of each network without defences; empty if none has a defence.
+        classifier: Whether the model predicts a class per image in place of a class per pixel.
     """
 
     name: str
@@ -75,6 +76,7 @@ class ModelInfo:
     members: tuple[tuple[str, str], ...] = ()
     head: str | None = None
     undefended: tuple[str, ...] = ()
+    classifier: bool = False
 
     def __post_init__(self) -> None:
         if self.classes is not None:
@@ -120,11 +122,12 @@ class Effective:
 
 
 class Segmenter(nn.Module, ABC):
-    """A frozen segmentation model in evaluation mode.
+    """A frozen segmentation model in evaluation mode, or a classifier.
 
     ``model(images)`` takes RGB images, float32 N x 3 x H x W in [0, 1], and returns float32 logits
-    N x K x H x W. A subclass sets ``num_classes`` and defines ``logits``, with its own
-    normalisation, padding and resize. This class counts forwards, backwards and time.
+    N x K x H x W; a classifier returns N x K x 1 x 1. A subclass sets ``num_classes`` and defines
+    ``logits``, with its own normalisation, padding and resize. This class counts forwards,
+    backwards and time.
 
         class Mine(Segmenter):
             def __init__(self, network):
@@ -137,6 +140,8 @@ class Segmenter(nn.Module, ABC):
     Attributes:
         name: The name in messages, empty if unknown; set by the loader.
         num_classes: K, the number of channels of the logits.
+        classifier: Whether the logits are of whole images: N x K x 1 x 1, or N x K in ``logits``.
+            Default False.
         size_divisor: The divisor of every height and width the network takes, in pixels; scaled
             images are rounded to its multiples. Default 1; 1 is replaced by a value found by trial.
         least_side: The shortest side the network takes, in pixels. Default 1.
@@ -155,6 +160,7 @@ class Segmenter(nn.Module, ABC):
 
     name: str = ""
     num_classes: int
+    classifier: bool = False
     size_divisor: int = 1
     least_side: int = 1
     any_size: bool = True
@@ -180,7 +186,8 @@ class Segmenter(nn.Module, ABC):
             images: RGB, float32 N x 3 x H x W in [0, 1], on the model's device.
 
         Returns:
-            Floating-point logits N x K x H x W, with a gradient to the images.
+            Floating-point logits N x K x H x W (of a classifier N x K), with a gradient to the
+            images.
         """
 
     def checked_logits(self, images: torch.Tensor) -> torch.Tensor:
@@ -190,7 +197,7 @@ class Segmenter(nn.Module, ABC):
             images: RGB, float32 N x 3 x H x W in [0, 1].
 
         Returns:
-            Floating-point logits N x K x H x W, not yet float32.
+            Floating-point logits N x K x H x W (of a classifier N x K x 1 x 1), not yet float32.
 
         Raises:
             InputError: If the output is no such tensor, or the model raises an error.
@@ -203,7 +210,10 @@ class Segmenter(nn.Module, ABC):
             if told is error:
                 raise
             raise told from error
-        return check_logits(output, images, self.num_classes, self.who)
+        if self.classifier and torch.is_tensor(output) and output.ndim == 2:
+            output = output[..., None, None]
+        grid = (1, 1) if self.classifier else (images.shape[-2], images.shape[-1])
+        return check_logits(output, images, self.num_classes, self.who, grid)
 
     def at(self, logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """Resize logits bilinearly to the size of labels.
@@ -358,6 +368,7 @@ class WrappedSegmenter(Segmenter):
         super().__init__()
         self.inner = inner
         self.num_classes, self.align_corners = inner.num_classes, inner.align_corners
+        self.classifier = inner.classifier
         self.size_divisor, self.least_side = inner.size_divisor, inner.least_side
         if inner.feature_layer is not None:
             self.feature_layer = f"inner.{inner.feature_layer}"

@@ -36,7 +36,7 @@ class EnsembleSegmenter(Segmenter):
         self.parts = nn.ModuleList(members)
         self.weights = tuple(weights)
         self._image_weights: torch.Tensor | None = None
-        self.num_classes = members[0].num_classes
+        self.num_classes, self.classifier = members[0].num_classes, members[0].classifier
         self.size_divisor = math.lcm(*(member.size_divisor for member in members))
         self.least_side = max(member.least_side for member in members)
         self.align_corners = all(member.align_corners for member in members)
@@ -126,9 +126,15 @@ def describe(spec: ModelSpec, infos: Sequence[ModelInfo]) -> ModelInfo:
         and ``own_scales``.
 
     Raises:
-        InputError: If the members' known class lists differ.
+        InputError: If the members' known class lists differ, or only some are classifiers.
     """
     ensemble = _source(spec)
+    kinds = {info.classifier: info.name for info in infos}
+    if len(kinds) > 1:
+        raise InputError(
+            f"ensemble '{spec.name}': member '{kinds[True]}' is a classifier and '{kinds[False]}' "
+            "predicts a class per pixel, and their logits have no mean; give members of one kind"
+        )
     _check_agree(spec, "classes", [info.classes for info in infos])
     _check_agree(spec, "num_classes", [info.num_classes for info in infos])
     identity = [
@@ -149,6 +155,7 @@ def describe(spec: ModelSpec, infos: Sequence[ModelInfo]) -> ModelInfo:
         undefended=tuple((info.undefended or (info.fingerprint,))[0] for info in infos)
         if any(info.undefended for info in infos)
         else (),
+        classifier=infos[0].classifier,
     )
 
 

@@ -83,6 +83,7 @@ def describe(spec: ModelSpec) -> ModelInfo:
         backbone=spec.backbone or kind,
         num_classes=len(spec.classes) if spec.classes else built.num_classes,
         classes=spec.classes,
+        classifier=built.classifier,
     )
 
 

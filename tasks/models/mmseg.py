@@ -138,7 +138,7 @@ def load(spec: ModelSpec, device: str = "cpu") -> MmsegSegmenter:
         InputError: If files are missing or do not fit.
         ServerError: If the server of the weights fails or cannot be reached.
     """
-    config = _read_config(_source(spec).config, spec.inference)
+    config = read_config(_source(spec).config, spec.inference)
     network = build(spec.name, config)
     weights = _fitting(spec, network)
     network.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
@@ -156,7 +156,7 @@ def check(spec: ModelSpec) -> None:
     Raises:
         InputError: If the network cannot be built or the checkpoint does not fit.
     """
-    _fitting(spec, build(spec.name, _read_config(_source(spec).config, spec.inference)))
+    _fitting(spec, build(spec.name, read_config(_source(spec).config, spec.inference)))
 
 
 def describe(spec: ModelSpec) -> ModelInfo:
@@ -173,7 +173,7 @@ def describe(spec: ModelSpec) -> ModelInfo:
         InputError: If config and checkpoint contradict each other about classes or preprocessing.
     """
     source = _source(spec)
-    config = _read_config(source.config, spec.inference)
+    config = read_config(source.config, spec.inference)
     identity = [
         ADAPTER_VERSION,
         "mmseg",
@@ -187,7 +187,7 @@ def describe(spec: ModelSpec) -> ModelInfo:
     return ModelInfo(
         name=spec.name,
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
-        backbone=spec.backbone or _backbone_name(config["backbone"]),
+        backbone=spec.backbone or backbone_name(config["backbone"]),
         num_classes=_count(head),
         classes=_classes(spec, config),
         head=head["type"],
@@ -211,7 +211,7 @@ def classes(spec: ModelSpec) -> tuple[str, ...] | None:
     Raises:
         InputError: If the checkpoint contradicts the config, or itself.
     """
-    return _classes(spec, _read_config(_source(spec).config, spec.inference))
+    return _classes(spec, read_config(_source(spec).config, spec.inference))
 
 
 def _is_binary(head: Mapping[str, Any]) -> bool:
@@ -252,10 +252,15 @@ def _source(spec: ModelSpec) -> MmsegSource:
     return spec.mmseg
 
 
-def _read_config(config: str, inference: Inference | None) -> dict[str, Any]:
+def read_config(config: str, inference: Inference | None) -> dict[str, Any]:
     """Return the ``model`` part of a config without pretrained weights and training parts.
 
-    ``inference`` replaces the config's own inference mode.
+    Args:
+        config: A config file, or the name of a config in the package mmseg.
+        inference: Replaces the config's own inference mode; None keeps the mode.
+
+    Raises:
+        InputError: If the config cannot be read, or is of no segmentation network.
     """
     from mmengine.config import Config
 
@@ -334,8 +339,12 @@ def _fitting(spec: ModelSpec, network: Any) -> dict[str, torch.Tensor]:
     return found
 
 
-def _backbone_name(backbone: dict[str, Any]) -> str:
-    """Return a readable family name: the type and the fields that set its size."""
+def backbone_name(backbone: dict[str, Any]) -> str:
+    """Return a readable family name: the type and the fields that set its size.
+
+    Args:
+        backbone: The ``backbone`` part of a config.
+    """
     sizes = ("depth", "arch", "base_channels", "embed_dims", "embed_dim", "widen_factor", "base_c")
     parts = [f"{k}={backbone[k]}" for k in sizes if k in backbone]
     return backbone["type"] + (f"({', '.join(parts)})" if parts else "")

@@ -23,6 +23,33 @@ def build(name: str, model: dict[str, Any]) -> Any:
         InputError: If mmseg cannot build the config, or its head has neither a channel per class
             nor a single channel for two classes.
     """
+    network = _built(name, model, None)
+    if network.out_channels != network.num_classes and network.num_classes != 2:
+        raise InputError(
+            f"model '{name}' has {network.out_channels} output channels for {network.num_classes} "
+            "classes; give a head with a channel per class, or a single channel for two classes"
+        )
+    return network
+
+
+def build_backbone(name: str, model: dict[str, Any]) -> Any:
+    """Build the backbone of a network, with the random weights of its constructor.
+
+    Args:
+        name: The model's name, for messages.
+        model: The ``model`` part of a config.
+
+    Returns:
+        A module from images N x 3 x H x W to features, a tuple of levels, on the CPU.
+
+    Raises:
+        InputError: If mmseg cannot build the backbone.
+    """
+    return _built(name, model, "backbone")
+
+
+def _built(name: str, model: dict[str, Any], part: str | None) -> Any:
+    """Build a part of a config's network, or the whole network for None."""
     try:
         import_libraries()
         from mmengine.config import ConfigDict
@@ -31,18 +58,13 @@ def build(name: str, model: dict[str, Any]) -> Any:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # warnings about losses, which are unused
-            network = revert_sync_batchnorm(MODELS.build(ConfigDict(_constructible(model))))
+            config = ConfigDict(_constructible(model))
+            return revert_sync_batchnorm(MODELS.build(config if part is None else config[part]))
     except Exception as error:
         raise InputError(
             f"model '{name}': mmseg cannot build its config"
             + (missing(error, model) or f" ({type(error).__name__}: {error})")
         ) from error
-    if network.out_channels != network.num_classes and network.num_classes != 2:
-        raise InputError(
-            f"model '{name}' has {network.out_channels} output channels for {network.num_classes} "
-            "classes; give a head with a channel per class, or a single channel for two classes"
-        )
-    return network
 
 
 def has_usual_windows(network: Any) -> bool:

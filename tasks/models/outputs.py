@@ -14,7 +14,9 @@ class OutputKindError(InputError):
     """A wrong kind of output or number of channels, whatever the size of images."""
 
 
-def check_logits(output: Any, images: torch.Tensor, num_classes: int, who: str) -> torch.Tensor:
+def check_logits(
+    output: Any, images: torch.Tensor, num_classes: int, who: str, grid: tuple[int, int]
+) -> torch.Tensor:
     """Return the output of a model, checked for kind and shape.
 
     Args:
@@ -22,15 +24,16 @@ def check_logits(output: Any, images: torch.Tensor, num_classes: int, who: str) 
         images: The model's images, N x 3 x H x W.
         num_classes: K, the ``num_classes`` of the model.
         who: The model's name in messages.
+        grid: Height and width of the logits: those of the images, or 1 x 1 for a classifier.
 
     Returns:
-        Logits N x K x H x W of a floating-point type.
+        Logits on the grid of a floating-point type.
 
     Raises:
         OutputKindError: If the output is no floating-point tensor, or has another K.
-        InputError: If its N, H or W differ from those of the images.
+        InputError: If its N differs from that of the images, or its height and width from the grid.
     """
-    wanted = [len(images), num_classes, *images.shape[-2:]]
+    wanted = [len(images), num_classes, *grid]
     if not torch.is_tensor(output):
         raise OutputKindError(
             f"{who} returned {_named(output)}; return logits N x K x H x W{_part(output)}"
@@ -45,6 +48,17 @@ def check_logits(output: Any, images: torch.Tensor, num_classes: int, who: str) 
         raise OutputKindError(
             f"{who} returned {shape[1]} channels, and its num_classes is {num_classes}; return a "
             "channel per class, or set num_classes"
+        )
+    if shape != wanted and grid == (1, 1):
+        raise InputError(
+            f"{who} is marked as a classifier, and returned logits of shape {shape} for "
+            f"{len(images)} images of {num_classes} classes; return N x K, or leave classifier out "
+            "for a model with a class per pixel"
+        )
+    if shape in (wanted[:2], [*wanted[:2], 1, 1]) and shape != wanted:
+        raise InputError(
+            f"{who} returned logits of shape {shape}, a class per image; set classifier: true, or "
+            f"return N x K x H x W, here {wanted}"
         )
     if shape != wanted:
         raise InputError(

@@ -26,7 +26,8 @@ class ScaledSegmenter(WrappedSegmenter):
     @override
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         view = resize(images, self._seen(*images.shape[-2:]))
-        return view.logits(self.inner.checked_logits(view.images).float())
+        logits = self.inner.checked_logits(view.images).float()
+        return logits if self.classifier else view.logits(logits)
 
     @override
     def pixels_seen(self, height: int, width: int) -> int:

@@ -95,6 +95,8 @@ class MmsegSource(Frozen):
             the config.
         sha256: The sha256 of the weights, 64 hex digits; required for the URL of a checkpoint.
         trust: Whether weights may unpickle foreign classes, which can run any code. Default false.
+        classifier: Whether the weights are of the config's backbone and a linear head on its last
+            features, averaged over the image: a model with a class per image. Default false.
     """
 
     config: NameOrPath
@@ -102,9 +104,17 @@ class MmsegSource(Frozen):
     weights: Literal["mmseg"] | None = added_later(None)
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     trust: Flag = False
+    classifier: Flag = added_later(False)
 
     @model_validator(mode="after")
     def _has_weights(self) -> "MmsegSource":
+        if self.classifier and self.checkpoint is None:
+            raise PydanticCustomError(
+                "weights",
+                "mmseg publishes no weights of a classifier; give checkpoint, a file of the "
+                "config's backbone with a linear head",
+                {},
+            )
         if (self.checkpoint is None) == (self.weights is None):
             raise PydanticCustomError(
                 "weights",
@@ -122,9 +132,10 @@ class MmsegSource(Frozen):
 class TorchSource(Frozen):
     """An importable callable from keyword arguments to a torch module.
 
-    The module takes RGB images, float32 N x 3 x H x W in [0, 1], and returns logits N x K x H x W.
-    It does its own normalisation. It has an attribute ``num_classes``, K, and optionally
-    ``size_divisor``, the divisor of every height and width it takes.
+    The module takes RGB images, float32 N x 3 x H x W in [0, 1], and returns logits N x K x H x W,
+    or N x K if the model is a classifier. It does its own normalisation. It has an attribute
+    ``num_classes``, K, and optionally ``size_divisor``, the divisor of every height and width it
+    takes.
 
     Attributes:
         callable: The name ``package.module:function``, importable on every node.
@@ -133,12 +144,14 @@ class TorchSource(Frozen):
             URL with ``sha256``. Default none: the callable must build the same weights at each
             call, and the plan builds the module to identify it.
         sha256: The sha256 of ``weights``, 64 hex digits; required for a URL.
+        classifier: Whether the model predicts a class per image: logits N x K. Default false.
     """
 
     callable: Annotated[Text, AfterValidator(_read_callable)]
     arguments: dict[Text, Any] = Field(default_factory=dict)
     weights: AnyPath | None = added_later(None)
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = added_later(None)
+    classifier: Flag = added_later(False)
 
     @field_validator("arguments")
     @classmethod

@@ -31,10 +31,14 @@ ADAPTER_VERSION = 2
 
 
 class TorchSegmenter(Segmenter):
-    """A module with RGB images in [0, 1] as input and logits at the same resolution as output."""
+    """A module with RGB images in [0, 1] as input and logits as output.
 
-    def __init__(self, module: nn.Module) -> None:
+    Logits are at the images' resolution, or a classifier's N x K.
+    """
+
+    def __init__(self, module: nn.Module, *, classifier: bool = False) -> None:
         super().__init__()
+        self.classifier = classifier
         self.module = module
         self.size_divisor = int(getattr(module, "size_divisor", 1))
         self.num_classes = int(module.num_classes)  # type: ignore[arg-type]
@@ -63,7 +67,7 @@ def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
     module = take_build(_text(source)) or _build(spec)
     if source.weights is not None:
         _load_weights(spec, module)
-    return freeze(TorchSegmenter(module)).to(device)
+    return freeze(TorchSegmenter(module, classifier=source.classifier)).to(device)
 
 
 def import_callable(spec: ModelSpec) -> None:
@@ -127,12 +131,15 @@ def describe(spec: ModelSpec) -> ModelInfo:
     identity = [ADAPTER_VERSION, source.callable, source.arguments, files, weights]
     if spec.inference is not None and spec.inference.window is not None:
         identity.append(spec.inference.window)
+    if source.classifier:
+        identity.append("classifier")
     return ModelInfo(
         name=spec.name,
         fingerprint=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
         backbone=spec.backbone or source.callable,
         num_classes=len(names) if names else count,
         classes=names,
+        classifier=source.classifier,
     )
 
 

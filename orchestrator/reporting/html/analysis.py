@@ -21,7 +21,8 @@ class Analysis:
         intervals: Values of all estimates, per metric.
         group: The headline group over which transfer is measured.
         baseline: The attack to compare others with, or None.
-        least: The attacks within noise of the least mean mIoU over the group, the least first.
+        least: The attacks within noise of the least mean of the headline metric over the
+            group, the least first.
         notes: Sentences about the limits of the intervals.
     """
 
@@ -68,7 +69,7 @@ def analyse(results: Results) -> Analysis:
 
 
 def _least(results: Results, sample: Resampled) -> tuple[str, ...]:
-    """Return the main attacks within noise of the least mean mIoU, the least first.
+    """Return the main attacks within noise of the least mean headline metric.
 
     Holm's correction covers the differences to the least. Attacks without a source, or with a
     missing cell, are left out.

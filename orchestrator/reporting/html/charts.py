@@ -17,7 +17,6 @@ from segtransfer.reporting.html.estimates import IntervalsByMetric, spread
 from segtransfer.reporting.html.tables import AttackEstimates
 from segtransfer.results import Results
 from segtransfer.results.text import HEADLINES, unit
-from segtransfer.tasks.metrics import METRICS
 
 # Legible on light and on dark.
 GREY, BLUE, ORANGE, PURPLE = "#878d99", "#3f86c6", "#df7532", "#a066c9"
@@ -68,17 +67,18 @@ class Chart:
         """
         return "points" if self.in_points else unit(metric)
 
-    def standalone(self, metric: str) -> alt.TopLevelMixin:
+    def standalone(self, metric: str, label: str) -> alt.TopLevelMixin:
         """Return the chart of a metric as an object of Altair, with title and legends.
 
         Args:
             metric: A metric of the page.
+            label: The metric's label.
 
         Returns:
             A chart of Altair with the points of this metric only.
         """
         points = [point for point in self.points if point.get("metric", metric) == metric]
-        measure = self.measure or f"{METRICS.find(metric).label}, {self.unit(metric)}"
+        measure = self.measure or f"{label}, {self.unit(metric)}"
         spec = _with_legends(self.spec) | {
             "title": f"{self.title}: {measure}",
             "width": STANDALONE_WIDTH,

@@ -7,9 +7,8 @@ from functools import cache
 
 from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.statistics import Interval, Resampled, holm, pairs_of
-from segtransfer.tasks.metrics import METRICS
-
-METRIC_CHOICES = {name: metric for name, metric in METRICS.items() if metric.shown}
+from segtransfer.tasks.image_metrics import is_offered, score_of
+from segtransfer.tasks.metrics import METRICS, Score
 
 RoundedInterval = tuple[float, float | None, float | None, bool]
 """Value, lower and upper bound in percent with one decimal (bounds None if there is no interval),
@@ -112,7 +111,7 @@ class Estimates:
 
         Holm's correction covers all differences of a metric.
         """
-        return {metric: self._of(metric) for metric in METRIC_CHOICES}
+        return {metric: self._of(metric) for metric in metric_choices(self._results.headline)}
 
     def _register(self, estimate: Callable[[str], Interval]) -> int:
         self._registered.append(estimate)
@@ -128,6 +127,16 @@ class Estimates:
             None if interval is None else rounded(interval, index in beyond)
             for index, interval in enumerate(intervals)
         ]
+
+
+def metric_choices(headline: str) -> dict[str, Score]:
+    """Return the metrics that the page offers by name, the headline metric first.
+
+    Args:
+        headline: The experiment's headline metric.
+    """
+    shown = [name for name in METRICS if METRICS[name].shown and is_offered(name, headline)]
+    return {name: score_of(name, headline) for name in dict.fromkeys([headline, *shown])}
 
 
 def rounded(interval: Interval, beyond_noise: bool = False) -> RoundedInterval:

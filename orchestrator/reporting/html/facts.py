@@ -60,7 +60,7 @@ def what_was_run(results: Results) -> str:
 
 
 def findings(results: Results, analysis: Analysis) -> list[str]:
-    """Return sentences about transfer: mean mIoU over the pairs of the transfer group.
+    """Return sentences about transfer: the headline metric's mean over the transfer group.
 
     Only main attacks count: other iterates are the same perturbations at other steps or energies.
 
@@ -72,13 +72,13 @@ def findings(results: Results, analysis: Analysis) -> list[str]:
         Up to three sentences: the strongest attack, its difference to the baseline, the floor of
         noise. None without a measured mean.
     """
-    miou = analysis.intervals["miou"]
+    headline = analysis.intervals[results.headline]
     known = [
         (mean, number, row)
         for row in analysis.summaries
         if row.view.attack in analysis.main_attacks
         and (number := row.means[analysis.group]) is not None
-        and (mean := miou[number]) is not None
+        and (mean := headline[number]) is not None
     ]
     made = [entry for entry in known if entry[2].view.sourced]
     if not made:
@@ -87,12 +87,13 @@ def findings(results: Results, analysis: Analysis) -> list[str]:
     drop = interval_text(analysis.intervals["drop"][number])
     pairs = HEADLINES[analysis.group].removesuffix(" (diagonal)")
     tied = [attack for attack in analysis.least if attack != best.view.attack]
-    claim = "has the lowest mean mIoU, within noise of " + " and ".join(tied)
+    lowest = f"has the lowest mean {results.quality}"
+    claim = f"{lowest}, within noise of {' and '.join(tied)}" if tied else lowest
     sentences = [
-        f"On {pairs} pairs, {best.view.attack} {claim if tied else 'has the lowest mean mIoU'}: "
+        f"On {pairs} pairs, {best.view.attack} {claim}: "
         f"{interval_text(value)} percent, a drop of {drop} points (95 % intervals)."
     ]
-    difference = None if best.difference is None else miou[best.difference]
+    difference = None if best.difference is None else headline[best.difference]
     if difference is not None:
         verdict = "beyond noise" if difference[3] else "within noise"
         if any(warning.kind == "one schedule group" for warning in results.warnings):

@@ -10,7 +10,12 @@ import numpy as np
 from PIL import Image
 
 from segtransfer.experiment.task import CLEAN, MatrixIndex
-from segtransfer.reporting.panels import amplified_difference, colour
+from segtransfer.reporting.panels import (
+    amplified_difference,
+    colour,
+    drawn_label,
+    over_image,
+)
 from segtransfer.results import Results
 from segtransfer.results.reader import ExperimentReader
 from segtransfer.results.text import rows
@@ -100,10 +105,11 @@ def _read(reader: ExperimentReader, shard: Shard, place: int) -> ImageResults:
         for aes in reader.adversarial(shard.shard_id, whole)
     }
     predictions = {
-        scored.cell.index: scored.evaluation.predictions[place].copy()
+        scored.cell.index: over_image(scored.evaluation.predictions[place].copy(), shard.size)
         for scored in reader.scored(shard.shard_id, whole, fooled=False)
     }
-    name, clean, label = shard.image_ids[place], shard.images[place], shard.labels[place]
+    name, clean = shard.image_ids[place], shard.images[place]
+    label = drawn_label(reader.manifest.headline, shard.labels[place], shard.size)
     return ImageResults(name, clean, label, adversarial, predictions)
 
 

@@ -15,7 +15,13 @@ from segtransfer.experiment.task import CLEAN
 from segtransfer.reporting.folder import PAGE, report_folder
 from segtransfer.reporting.html.gallery import NEAREST, resized, rgb
 from segtransfer.reporting.html.page import HERE, environment
-from segtransfer.reporting.panels import AMPLIFICATION, amplified_difference, colour
+from segtransfer.reporting.panels import (
+    AMPLIFICATION,
+    amplified_difference,
+    colour,
+    drawn_label,
+    over_image,
+)
 from segtransfer.results import Results
 from segtransfer.results.text import row_name, rows, settings
 from segtransfer.tasks.data.shards import Shard
@@ -134,7 +140,9 @@ def _streamed(results: Results, folder: Path, wanted: int) -> Iterator[Pictures]
         for scored in reader.scored(shard_id, shard, fooled=False):
             row, target = (scored.cell.attack, scored.cell.source), scored.cell.target
             predicted = zip(shown, scored.evaluation.predictions, shard.labels, strict=False)
-            for pictures, prediction, label in predicted:
+            for pictures, of_grid, truth in predicted:
+                prediction = over_image(of_grid, shard.size)
+                label = drawn_label(results.headline, truth, shard.size)
                 pictures.save(row, target, colour(results, prediction), exact=True)
                 right = (prediction == label)[label != IGNORE_INDEX]
                 pictures.right[row, target] = f"{100 * right.mean():.0f} %" if len(right) else ""
@@ -147,7 +155,8 @@ def _streamed(results: Results, folder: Path, wanted: int) -> Iterator[Pictures]
 def _save_clean(results: Results, shard: Shard, shown: list[Pictures]) -> None:
     for pictures, image, label in zip(shown, shard.images, shard.labels, strict=False):
         pictures.save((CLEAN, None), "image", np.asarray(rgb(image)), exact=False)
-        pictures.save((CLEAN, None), "label", colour(results, label), exact=True)
+        drawn = drawn_label(results.headline, label, shard.size)
+        pictures.save((CLEAN, None), "label", colour(results, drawn), exact=True)
 
 
 def _write_page(

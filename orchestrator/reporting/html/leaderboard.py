@@ -9,6 +9,7 @@ from segtransfer.leaderboard.record import AttackRecord, IntervalRecord
 from segtransfer.reporting.html.page import HERE, environment
 from segtransfer.results.text import signed_interval, signed_number
 from segtransfer.statistics import Interval
+from segtransfer.tasks.image_metrics import quality
 
 MOST_COMPARED = 30  # attacks in the table of all differences
 
@@ -19,14 +20,14 @@ class RankRow:
 
     Attributes:
         attack: The attack as in the document.
-        miou: The mean mIoU under attack, in percent.
+        under: The mean headline metric under attack, in percent.
         low: The place of the interval's lower bound on the chart, 0 to 100.
         value: The place of the drop on the chart.
         high: The place of the interval's upper bound on the chart.
     """
 
     attack: AttackRecord
-    miou: float
+    under: float
     low: float
     value: float
     high: float
@@ -53,6 +54,7 @@ def draw_leaderboard(board: Leaderboard, *, title: str, finding: str, document: 
         rows=rows,
         zero=zero,
         clean=ranking.clean,
+        quality=quality(record.statistic.drop_of),
         title=title,
         finding=finding,
         document=document,

@@ -3,7 +3,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-  let metric = "miou";
+  let metric = data.headline;
   byId("scriptless").remove();
 
   // Numbers -------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@
     const attacked = data.classes.attacks[attack][source];
     const name = byId("class-attack").selectedOptions[0].textContent;
     byId("class-caption").textContent =
-      `IoU of every class under ${name} made on ${data.rows[attack][source]}`;
+      `${data.classScore} of every class under ${name} made on ${data.rows[attack][source]}`;
     for (const cell of all(".classes .cell")) {
       const { k, t } = cell.dataset;
       const value = attacked[t] ? attacked[t][k] : null;

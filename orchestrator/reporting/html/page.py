@@ -12,7 +12,7 @@ from markupsafe import Markup
 from segtransfer.experiment.provenance import command
 from segtransfer.reporting.html import charts, facts
 from segtransfer.reporting.html.analysis import Analysis, analyse
-from segtransfer.reporting.html.estimates import METRIC_CHOICES, RoundedInterval
+from segtransfer.reporting.html.estimates import RoundedInterval, metric_choices
 from segtransfer.reporting.html.gallery import draw_gallery
 from segtransfer.reporting.html.spectrum import spectrum_charts
 from segtransfer.reporting.html.tables import class_values, fixed_columns
@@ -23,6 +23,7 @@ from segtransfer.results.denominators import denominators
 from segtransfer.results.published import published_line
 from segtransfer.results.text import HEADLINES, NO_PAIR, NOT_MEASURED, row_name, rows
 from segtransfer.results.views import shown_groups
+from segtransfer.tasks.image_metrics import OF_IMAGES
 
 HERE = Path(__file__).parent
 LONGEST_COLUMN_HEAD = 10  # characters of a model's name, if there are more than three columns
@@ -55,7 +56,8 @@ def draw_page(results: Results) -> str:
         HTML without external resources: style, scripts, data and pictures are within it.
     """
     analysis, gallery = analyse(results), draw_gallery(results)
-    scales = {metric: shading_of(results, metric) for metric in METRIC_CHOICES}
+    choices = metric_choices(results.headline)
+    scales = {metric: shading_of(results, metric) for metric in choices}
     overview = charts.overview_charts(results, analysis)
     curves = charts.curve_charts(results, analysis)
     spectra = spectrum_charts(results, analysis.main_attacks)
@@ -65,8 +67,9 @@ def draw_page(results: Results) -> str:
         .render(
             results=results,
             analysis=analysis,
-            miou=analysis.intervals["miou"],
-            metrics=METRIC_CHOICES,
+            headline=analysis.intervals[results.headline],
+            metrics=choices,
+            class_score="Accuracy" if results.headline == OF_IMAGES else "IoU",
             fixed_columns=fixed_columns(analysis.summaries),
             groups=[HEADLINES[name] for name in shown_groups(results)],
             transfer_group=HEADLINES[analysis.group],
@@ -75,7 +78,7 @@ def draw_page(results: Results) -> str:
             spectra=spectra,
             gallery=gallery,
             amplification=AMPLIFICATION,
-            scale=scales["miou"],
+            scale=scales[results.headline],
             data=_script_data(results, analysis, [*overview, *spectra, *curves], gallery, scales),
             **_introduction(results, analysis),
             **_origin(results, analysis),
@@ -102,8 +105,10 @@ def _script_data(
                 "lower": metric.lower_fools_more,
                 "scale": [scales[name].low, scales[name].high],
             }
-            for name, metric in METRIC_CHOICES.items()
+            for name, metric in metric_choices(results.headline).items()
         },
+        "headline": results.headline,
+        "classScore": "Accuracy" if results.headline == OF_IMAGES else "IoU",
         "figures": analysis.intervals,
         "shades": shades(),
         "charts": [chart.spec for chart in drawn],

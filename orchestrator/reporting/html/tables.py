@@ -176,7 +176,7 @@ def summarise(results: Results, estimates: Estimates) -> list[AttackEstimates]:
 
 
 def class_values(results: Results) -> dict[str, Any]:
-    """Return IoU per class in percent.
+    """Return IoU, or a classifier's accuracy, per class in percent.
 
     Returns:
         ``clean`` per target and class, ``attacks`` per main attack, row, target and class. None
@@ -198,6 +198,6 @@ def _classes(
     results: Results, attack: str, source: str | None, target: str
 ) -> list[float | None] | None:
     try:
-        return [percent(value) for value in results.class_iou(attack, source, target)]
+        return [percent(value) for value in results.class_scores(attack, source, target)]
     except KeyError:
         return None

@@ -219,8 +219,11 @@ def align(
 
     Returns:
         Logits float N x K x a x b and labels int64 N x a x b, with a x b the size of the labels
-        (version ``logits``) or of the view (version ``labels``).
+        (version ``logits``) or of the view (version ``labels``). Both are unchanged for labels of
+        whole images (1 x 1), which no view moves.
     """
+    if labels.shape[-2:] == (1, 1):
+        return logits, labels
     size = labels.shape[-2], labels.shape[-1]
     if version == "labels":
         return logits, view.labels(resize_labels(labels, grid or size))

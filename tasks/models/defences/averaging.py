@@ -43,7 +43,9 @@ class MultiScale(DefenceSpec):
     def logits(self, images: torch.Tensor, model: Segmenter) -> torch.Tensor:
         sizes = self._sizes(images.shape[-2], images.shape[-1], model)
         views = (resize(images, size) for size in sizes)
-        return log_of_mean(v.logits(model.checked_logits(v.images).float()) for v in views)
+        seen = ((view, model.checked_logits(view.images).float()) for view in views)
+        # The logits of a whole image have no place in the image.
+        return log_of_mean(z if model.classifier else view.logits(z) for view, z in seen)
 
     @override
     def pixels_seen(self, height: int, width: int, model: Segmenter) -> int:

@@ -61,6 +61,8 @@ class ResizePad(DefenceSpec):
         canvas = self._canvas(images.shape[-2], images.shape[-1], model)
         views = [self._placed(image[None], canvas) for image in images]
         seen = model.checked_logits(torch.cat([view.images for view in views])).float()
+        if model.classifier:
+            return seen
         return torch.cat([v.logits(seen[i : i + 1]) for i, v in enumerate(views)])
 
     @override

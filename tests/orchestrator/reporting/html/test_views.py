@@ -6,7 +6,7 @@ from itertools import chain
 import pytest
 
 from segtransfer.reporting.html.analysis import analyse
-from segtransfer.reporting.html.estimates import METRIC_CHOICES, tenth
+from segtransfer.reporting.html.estimates import metric_choices, tenth
 from segtransfer.results import Results
 from segtransfer.results.views import attack_summary, transfer_matrix
 from segtransfer.statistics import Interval, Resampled
@@ -52,7 +52,7 @@ def test_page_values_equal_views_not_resamples(
             interval = miou[place]
             assert interval is not None
             assert interval[0] == tenth(value)
-    for metric in METRIC_CHOICES:
+    for metric in metric_choices("miou"):
         for row in analysis.summaries:
             means = results.headlines(row.view.attack, metric)
             for group, place in row.means.items():

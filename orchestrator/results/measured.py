@@ -1,0 +1,77 @@
+"""Metrics of the cells of a matrix, and transfer ratios."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from segtransfer.experiment.task import CLEAN, MatrixIndex
+from segtransfer.tasks import metrics
+
+if TYPE_CHECKING:
+    from segtransfer.results.results import Results
+
+
+def strongest(results: "Results", attack: str, target: str) -> tuple[str, str] | None:
+    """Return the white-box attack in the denominator of transfer ratios, as ``Results`` does.
+
+    Args:
+        results: The results.
+        attack: The variant whose norm and eps the white-box attack must share.
+        target: The target.
+    """
+    spec = results.attack_spec(attack)
+    candidates = []
+    for name in results.attacks:
+        other = results.attack_spec(name)
+        if other.steps == 0 or (other.norm, other.eps) != (spec.norm, spec.eps):
+            continue
+        for source in results.sources:
+            if results.group(source, target) == "diagonal":
+                value = percent(results, (name, source, target), results.headline)
+                candidates.append((value, name, source))
+    if not candidates or any(np.isnan(value) for value, *_ in candidates):
+        return None
+    _, name, source = min(candidates)
+    return name, source
+
+
+def percent(results: "Results", cell: MatrixIndex, metric: str) -> float:
+    """Return a metric of a cell in percent; NaN without a result.
+
+    Args:
+        results: The results.
+        cell: Attack, source and target.
+        metric: A metric other than ``drop`` and ``ratio``.
+
+    Raises:
+        KeyError: If the metric is unknown.
+    """
+    if metric not in results.metrics and not metrics.METRICS.is_foreign(metric):
+        raise KeyError(f"no metric '{metric}'; there are {', '.join(results.metrics)}")
+    if cell not in results.counts:
+        return np.nan
+    if metric == "fooling":
+        if cell not in results.fooled:
+            return np.nan
+        return float(metrics.fooling_of(*results.fooled[cell].sum(0)))
+    return float(metrics.of_margins(metric)(*results.counts[cell].sum(0)))
+
+
+def ratios(results: "Results", attack: str) -> pd.DataFrame:
+    """Return the transfer ratios of an attack in percent, sources by targets.
+
+    A column is NaN without a white-box attack on its target, or if that attack's drop is 0.
+
+    Args:
+        results: The results.
+        attack: The name of the variant.
+    """
+    drops = results.matrix(attack, "drop")
+    most = []
+    for target in results.targets:
+        found = results.strongest(attack, target)
+        least = percent(results, (*found, target), results.headline) if found else np.nan
+        most.append(percent(results, (CLEAN, None, target), results.headline) - least)
+    scale = pd.Series(most, index=results.targets)
+    return 100 * drops / scale.where(scale != 0)
