@@ -1,4 +1,4 @@
-"""Breakdown by class: IoU per class, from stored counts."""
+"""Breakdown by class: IoU per class, or accuracy of classifiers, from stored counts."""
 
 from collections.abc import Sequence
 
@@ -11,32 +11,40 @@ from segtransfer.experiment.task import CLEAN, MatrixIndex
 from segtransfer.results import Results
 from segtransfer.statistics import Resampled
 from segtransfer.tasks import metrics
+from segtransfer.tasks.image_metrics import OF_IMAGES
 
 CLASS_NOTE = "Classes in neither labels nor predictions are left out."
 
 
 def by_class(results: Results, groups: Sequence[AttackedGroup]) -> Breakdown:
-    """Return the IoU of each class, clean and under each attack.
+    """Return the IoU of each class, or a classifier's accuracy, clean and under each attack.
 
     Args:
         results: The results, with K classes.
         groups: The attacks and pair groups.
     """
-    target = groups[0].cells[0][2]
+    target, of_images = groups[0].cells[0][2], results.headline == OF_IMAGES
     labelled = results.counts[CLEAN, None, target][:, 1].astype(np.int64)
     parts = MeasuredParts(
         names=tuple(results.classes),
         labelled=labelled,
         counts=lambda cell: _counts(results, cell),
-        measure=lambda sums: _iou(sums, labelled.sum(0)),
+        measure=_accuracy if of_images else lambda sums: _iou(sums, labelled.sum(0)),
     )
     tables, notes = part_tables(Resampled(results), parts, groups)
-    return Breakdown("class", "IoU", tables, (CLASS_NOTE, *notes))
+    measure = "accuracy" if of_images else "IoU"
+    return Breakdown("class", measure, tables, (CLASS_NOTE, *notes))
 
 
 def _counts(results: Results, cell: MatrixIndex) -> np.ndarray:
     counts = results.counts[cell]
     return counts.reshape(len(counts), -1)
+
+
+def _accuracy(sums: np.ndarray) -> np.ndarray:
+    """Return the share of right images of each class in percent, ... x K; NaN without images."""
+    right, labelled, _ = np.split(sums, 3, axis=-1)
+    return 100 * right / np.where(labelled > 0, labelled, np.nan)
 
 
 def _iou(sums: np.ndarray, every: np.ndarray) -> np.ndarray:

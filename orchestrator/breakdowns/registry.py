@@ -11,6 +11,7 @@ from segtransfer.breakdowns.sizes import by_size
 from segtransfer.breakdowns.tables import Breakdown
 from segtransfer.errors import InputError
 from segtransfer.results import Results
+from segtransfer.tasks.image_metrics import OF_IMAGES
 from segtransfer.tasks.schema import suggest
 
 BREAKDOWNS: Mapping[str, Callable[[Results, Sequence[AttackedGroup]], Breakdown]] = {
@@ -19,6 +20,7 @@ BREAKDOWNS: Mapping[str, Callable[[Results, Sequence[AttackedGroup]], Breakdown]
     "boundary": by_boundary,
     "image": by_image,
 }
+OF_CLASSIFIERS = ("class",)
 
 
 def check_breakdown(name: str) -> None:
@@ -40,10 +42,15 @@ def breakdown(results: Results, by: str, attack: str | None = None) -> Breakdown
         attack: The name of an attack's variant. None for a variant per attack of the spec.
 
     Raises:
-        InputError: If ``by`` or ``attack`` is unknown, no pair group has all results, or a part of
-            the results is damaged.
+        InputError: If ``by`` or ``attack`` is unknown, no pair group has all results, a part of the
+            results is damaged, or the targets are classifiers and ``by`` needs a class per pixel.
     """
     check_breakdown(by)
+    if results.headline == OF_IMAGES and by not in OF_CLASSIFIERS:
+        raise InputError(
+            f"--by {by} needs a class per pixel, and the targets of {results.name} are "
+            f"classifiers; give --by {', '.join(OF_CLASSIFIERS)}"
+        )
     groups, partial = complete_groups(results, attack)
     found = BREAKDOWNS[by](results, groups)
     return replace(found, notes=(*found.notes, *partial))

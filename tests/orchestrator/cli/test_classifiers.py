@@ -185,3 +185,20 @@ def test_label_map_target_of_a_classifier_is_refused(tmp_path: Path) -> None:
     attack = {"preset": "pgd", "eps": "8/255", "target": {"label_map": str(tmp_path / "map.png")}}
     with pytest.raises(InputError, match=r"target\.label_map has a class per pixel"):
         carry_out(read_experiment(spec_of(tmp_path, attacks=[attack])))
+
+
+def test_breakdown_of_classifiers_is_of_accuracy_by_class_and_of_nothing_else(
+    tmp_path: Path,
+) -> None:
+    _, results = run(tmp_path)
+    frame = results.breakdown("class", "pgd")
+    sky = frame[(frame.part == "sky") & (frame.group == "diagonal")].iloc[0]
+    scores = [results.class_scores("pgd", name, name)["sky"] for name in results.targets]
+    assert sky.attacked == pytest.approx(np.mean(scores))
+    assert "accuracy" in told(["report", str(tmp_path / "store"), "--by", "class"])
+    for by in ("size", "boundary", "image"):
+        refused = told(["report", str(tmp_path / "store"), "--by", by], 2)
+        assert (
+            f"--by {by} needs a class per pixel, and the targets of classify are classifiers"
+            in (refused)
+        )
