@@ -1,18 +1,40 @@
 """Metrics of the cells of a matrix, and transfer ratios."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
+from segtransfer.experiment.manifest import ManifestAttack
 from segtransfer.experiment.task import CLEAN, MatrixIndex
 from segtransfer.tasks import metrics
 
-if TYPE_CHECKING:
-    from segtransfer.results.results import Results
+
+class _Measured(Protocol):
+    """The part of ``Results`` from which metrics of cells follow."""
+
+    @property
+    def headline(self) -> str: ...
+    @property
+    def metrics(self) -> tuple[str, ...]: ...
+    @property
+    def attacks(self) -> list[str]: ...
+    @property
+    def sources(self) -> list[str]: ...
+    @property
+    def targets(self) -> list[str]: ...
+    @property
+    def counts(self) -> Mapping[MatrixIndex, np.ndarray]: ...
+    @property
+    def fooled(self) -> Mapping[MatrixIndex, np.ndarray]: ...
+    def attack_spec(self, attack: str) -> ManifestAttack: ...
+    def group(self, source: str, target: str) -> str: ...
+    def matrix(self, attack: str, metric: str | None = None) -> pd.DataFrame: ...
+    def strongest(self, attack: str, target: str) -> tuple[str, str] | None: ...
 
 
-def strongest(results: "Results", attack: str, target: str) -> tuple[str, str] | None:
+def strongest(results: _Measured, attack: str, target: str) -> tuple[str, str] | None:
     """Return the white-box attack in the denominator of transfer ratios, as ``Results`` does.
 
     Args:
@@ -36,7 +58,7 @@ def strongest(results: "Results", attack: str, target: str) -> tuple[str, str] |
     return name, source
 
 
-def percent(results: "Results", cell: MatrixIndex, metric: str) -> float:
+def percent(results: _Measured, cell: MatrixIndex, metric: str) -> float:
     """Return a metric of a cell in percent; NaN without a result.
 
     Args:
@@ -58,7 +80,7 @@ def percent(results: "Results", cell: MatrixIndex, metric: str) -> float:
     return float(metrics.of_margins(metric)(*results.counts[cell].sum(0)))
 
 
-def ratios(results: "Results", attack: str) -> pd.DataFrame:
+def ratios(results: _Measured, attack: str) -> pd.DataFrame:
     """Return the transfer ratios of an attack in percent, sources by targets.
 
     A column is NaN without a white-box attack on its target, or if that attack's drop is 0.

@@ -60,9 +60,9 @@ class Scores:
 
     def __repr__(self) -> str:
         images, classes = self.confusions.shape[:2]
-        score = f"mIoU {self.miou:.1f}"
-        if self.predictions.shape[1:] == (1, 1):  # of a classifier
-            score = f"accuracy {metrics.accuracy(self.confusion):.1f}"
+        whole = self.predictions.shape[1:] == (1, 1)  # of a classifier
+        accuracy = f"accuracy {metrics.accuracy(self.confusion):.1f}"
+        score = accuracy if whole else f"mIoU {self.miou:.1f}"
         return f"<Scores: {score} % on {images} images, {classes} classes>"
 
     @cached_property
@@ -215,17 +215,10 @@ def evaluate_images(
 class _Called(Segmenter):
     """A callable of the user. If it is a module, its parameters give the device."""
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        num_classes: int,
-        device: torch.device,
-        *,
-        classifier: bool,
-    ) -> None:
+    def __init__(self, function: Any, classes: int, device: torch.device, whole: bool) -> None:
         super().__init__()
         self.function = function
-        self.num_classes, self.classifier = num_classes, classifier
+        self.num_classes, self.classifier = classes, whole
         self.size_divisor = int(getattr(function, "size_divisor", 1))
         self._device = device
 
@@ -270,8 +263,8 @@ def _segmenter(model: GivenModel, images: Any, pixels: np.ndarray) -> Iterator[S
                 yield model
             else:
                 frozen = freeze(model) if isinstance(model, nn.Module) else model
-                classes, classifier = _classes_of(frozen, pixels, device)
-                called = _Called(frozen, classes, device, classifier=classifier)
+                classes, whole = _classes_of(frozen, pixels, device)
+                called = _Called(frozen, classes, device, whole)
                 learn_sizes(called)
                 yield called
     finally:
