@@ -19,9 +19,9 @@ def test_ease_needs_every_ratio_on_one_side() -> None:
     at = facts(8 / 255)
     assert ease([{"raw": ratio(51, 60), "equal-rms": ratio(70, 80)}], at).standing == "supports"
     assert ease([{"raw": ratio(10, 20)}, {"raw": ratio(30, 49)}], at).standing == "contradicts"
-    mixed = ease([{"raw": ratio(10, 20)}, {"raw": ratio(60, 70)}], at)
+    mixed = ease([{"raw": ratio(12, 18)}, {"raw": ratio(62, 68)}], at)
     assert mixed.standing == "open"
-    assert "15.0 [10.0, 20.0] to 65.0 [60.0, 70.0] %" in mixed.reason
+    assert "15.0 [12.0, 18.0] to 65.0 [62.0, 68.0] %" in mixed.reason
     assert "by threshold: supports at 10 %, open at 20 to 60 %, contradicts at 70 to 90 %" in (
         mixed.reason
     )

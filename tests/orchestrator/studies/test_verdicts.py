@@ -181,12 +181,10 @@ def trained_twice(effect: float, seed: int, spread: float = 1.0) -> list[Verdict
 def test_the_same_net_trained_twice_gives_at_most_5_percent_of_false_causes() -> None:
     found = trained_twice(0.0, seed=2)
     assert np.mean([is_false(verdict) for verdict in found]) <= MOST_FALSE
-    images_alone = [v for v in found if abs(float(v.detectable["raw"])) > 0]
-    assert len(images_alone) == EXPERIMENTS
 
 
 def test_a_large_effect_of_training_is_found() -> None:
-    """Twice the detectable difference of a t test over twelve trainings, 3.1 standard deviations."""
+    """The effect is twice the detectable difference of a t test over twelve trainings."""
     detectable = float(stats.t.ppf([0.975, 0.8], 8).sum()) * (2 / 6) ** 0.5
     for sign, expected in ((2, "supports"), (-2, "contradicts")):
         found = trained_twice(sign * detectable, seed=3)
