@@ -61,7 +61,7 @@ def main() -> None:
     clean = ", ".join(f"{name} {value:.1f}" for name, value in results.clean().items())
     print(f"Clean mIoU on {len(results.image_ids)} images: {clean}.")
     eps = {255 * results.attack_spec(name)["eps"] for name in results.attacks}
-    for score in ("raw", "eps*sign"):
+    for score in ("raw", "equal-rms"):
         levels = " and ".join(f"{level:g}" for level in sorted(eps))
         print(f"\neps {levels}/255, {score}\n\n{_row(*COLUMNS)}\n{'|---' * len(COLUMNS)}|")
         print("\n".join(lines(results, score)))

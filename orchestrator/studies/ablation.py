@@ -21,20 +21,18 @@ from segtransfer.studies.base import (
 )
 from segtransfer.studies.contrasts import gain
 from segtransfer.studies.study import (
+    OVER_PGD,
     Facts,
     IntervalByScore,
     Study,
-    Verdict,
-    direction,
     ease,
     facts_of,
     levels,
-    over_pgd,
     signed,
-    standing,
     transfer_groups,
     transfer_ratio,
 )
+from segtransfer.studies.verdicts import NEGLIGIBLE, Reading, Verdict, judge
 
 
 def _ds(**fields: Any) -> dict[str, Any]:
@@ -116,7 +114,7 @@ def experiment(base: BaseExperiment) -> Experiment:
 
     Returns:
         The experiment with ``pgd``, ``ds`` and an attack per entry of ``VARIANTS``, at the base's
-        eps, scored raw and as eps*sign.
+        eps, scored raw and at equal energy.
 
     Raises:
         InputError: If the base's only source is its only target.
@@ -219,12 +217,14 @@ def verdicts(numbers: Ablation) -> list[Verdict]:
     """Return the verdicts on A5 and A6.
 
     Returns:
-        A5 by the common sign of the gain of default dynamic scaling over PGD in all scores; A6 as
-        ``ease``.
+        A5 by the gain of default dynamic scaling over PGD; A6 as ``ease``.
     """
-    reason = f"the drop under default dynamic scaling minus PGD is {signed(numbers.default)} points"
-    gained = over_pgd("A5", standing(direction(numbers.default.values())), reason)
-    return [gained, ease([numbers.ratio], numbers.facts.eps)]
+    words = f"the drop under default dynamic scaling minus PGD is {signed(numbers.default)} points"
+    gained = Reading("A5", f"{words}; {OVER_PGD}", equality=NEGLIGIBLE)
+    return [
+        judge(gained, numbers.default, numbers.facts.scope),
+        ease([numbers.ratio], numbers.facts),
+    ]
 
 
 STUDY: Study[Ablation] = Study(

@@ -15,7 +15,7 @@ from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.schema import Frozen, Name, Text, suggest
 
 DEFAULT = "zoo"
-SCORES = {"raw": "", "eps*sign": ":sign"}  # every claim is judged raw and at equal energy
+SCORES = {"raw": "", "equal-rms": ":rms"}  # every claim is judged raw and at equal energy
 Twins = tuple[Name, Name]
 
 
@@ -174,7 +174,7 @@ def check_transfer(base: BaseExperiment) -> None:
 
 
 def at_equal_cost(base: BaseExperiment, preset: str, **fields: Any) -> dict[str, Any]:
-    """Return the spec of an attack at the base's eps and cost, scored raw and as eps*sign.
+    """Return the spec of an attack at the base's eps and cost, scored raw and at equal energy.
 
     Args:
         base: The base.

@@ -15,18 +15,18 @@ from segtransfer.studies.base import (
 )
 from segtransfer.studies.contrasts import gain
 from segtransfer.studies.study import (
+    OVER_PGD,
     Facts,
     IntervalByScore,
     Study,
-    Verdict,
     ease,
     facts_of,
-    over_pgd,
     signed,
-    standing,
+    spread,
     transfer_groups,
     transfer_ratio,
 )
+from segtransfer.studies.verdicts import NEGLIGIBLE, Reading, Verdict, judge
 
 LEVELS = (2, 4, 8, 16)  # of 255
 SWEPT_ATTACKS = {"noise": "noise", "pgd": "PGD", "mi": "MI", "ds": "DS", "ds-mi": "DS-MI"}
@@ -39,7 +39,7 @@ class Line:
 
     Attributes:
         attack: A key of ``SWEPT_ATTACKS``.
-        score: ``raw`` or ``eps*sign``.
+        score: ``raw`` or ``equal-rms``.
         group: The pair group.
         drops: The drop in percentage points per eps of ``LEVELS``.
     """
@@ -57,7 +57,7 @@ class Gain:
     Attributes:
         attack: A key of ``BASELINES``.
         baseline: The baseline.
-        score: ``raw`` or ``eps*sign``.
+        score: ``raw`` or ``equal-rms``.
         group: The pair group.
         values: The difference of mean drops in percentage points, per eps.
         beyond: Whether each gain is beyond noise, after Holm's correction for the number of eps.
@@ -97,7 +97,7 @@ def experiment(base: BaseExperiment) -> Experiment:
 
     Returns:
         The experiment with an attack per eps of ``LEVELS`` and preset of ``SWEPT_ATTACKS``, named
-        ``PRESET-LEVEL``, scored raw and as eps*sign.
+        ``PRESET-LEVEL``, scored raw and at equal energy.
 
     Raises:
         InputError: If the base's only source is its only target.
@@ -156,20 +156,6 @@ def judged(numbers: Sweep, attack: str) -> list[Gain]:
     return [g for g in numbers.gains if (g.attack, g.group) == (attack, numbers.group)]
 
 
-def signs(numbers: Sweep, attack: str) -> list[int]:
-    """Return the sign of an attack's gain at each eps.
-
-    Returns:
-        Per eps 1 or -1 if the gains of all scores have this sign beyond noise, otherwise 0.
-    """
-    found = []
-    for at in zip(*(zip(g.values, g.beyond, strict=True) for g in judged(numbers, attack)),
-                  strict=True):  # fmt: skip
-        sides = {(1 if value.value > 0 else -1) if beyond else 0 for value, beyond in at}
-        found.append(sides.pop() if len(sides) == 1 else 0)
-    return found
-
-
 def sentences(numbers: Sweep) -> list[str]:
     """Return the findings as sentences."""
     lines = []
@@ -199,28 +185,21 @@ def verdicts(numbers: Sweep) -> list[Verdict]:
     """Return the verdicts on A5 and A6.
 
     Returns:
-        A5 is supported if dynamic scaling gains over PGD beyond noise at every eps, in all scores,
-        and contradicted if it loses at every eps; A6 as ``ease``.
+        A5 by the gain of dynamic scaling over PGD at every eps, in all scores; A6 as ``ease``.
     """
-    found = signs(numbers, "ds")
-    better = [level for level, sign in zip(numbers.levels, found, strict=True) if sign > 0]
-    worse = [level for level, sign in zip(numbers.levels, found, strict=True) if sign < 0]
-    sides = (("larger", better), ("smaller", worse))
-    parts = [f"{words} at eps {_list(at)}" for words, at in sides if at]
-    if parts:
-        reason = (
-            f"the drop under DS is {' and '.join(parts)} of 255 than under PGD, beyond noise, raw "
-            "and as eps*sign"
-        )
-    else:
-        reason = "DS and PGD differ at no eps beyond noise, raw and as eps*sign"
-    everywhere = len(numbers.levels)
-    sign = int(len(better) == everywhere) - int(len(worse) == everywhere)
-    return [over_pgd("A5", standing(sign), reason), ease(numbers.ratios, numbers.facts.eps)]
-
-
-def _list(found: list[int]) -> str:
-    return ", ".join(map(str, found))
+    gains = {
+        f"{g.score} at {level}": value
+        for g in judged(numbers, "ds")
+        for level, value in zip(numbers.levels, g.values, strict=True)
+    }
+    words = (
+        f"at eps {', '.join(map(str, numbers.levels))} of 255 the drop under DS minus PGD is "
+        f"{spread(gains)} points; {OVER_PGD}"
+    )
+    return [
+        judge(Reading("A5", words, equality=NEGLIGIBLE), gains, numbers.facts.scope),
+        ease(numbers.ratios, numbers.facts),
+    ]
 
 
 STUDY: Study[Sweep] = Study(

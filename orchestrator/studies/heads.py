@@ -24,21 +24,28 @@ from segtransfer.studies.base import (
 from segtransfer.studies.contrasts import combine, drops, gain, mean
 from segtransfer.studies.study import (
     COMPARED_ATTACKS,
+    EASY,
+    OVER_PGD,
     Facts,
     IntervalByScore,
     Study,
-    Verdict,
-    direction,
     ease,
     facts_of,
+    judge_with_curve,
     levels,
-    matters,
-    over_pgd,
     plain,
     signed,
-    standing,
+    spread,
     transfer_groups,
     transfer_ratio,
+)
+from segtransfer.studies.verdicts import (
+    NEGLIGIBLE,
+    Reading,
+    Verdict,
+    judge,
+    trainings_of,
+    untested,
 )
 from segtransfer.tasks.models import adapters as models
 
@@ -76,8 +83,7 @@ class Heads:
         shared_backbone: Per score, the drop under PGD of pairs that share the backbone alone, minus
             the drop of pairs that share nothing, mean over targets with both.
         shared_head: As ``shared_backbone``, for the head.
-        gap: Per score, the drop under PGD on the source itself minus the drop of pairs that share
-            nothing.
+        limit: Per score, the transfer ratio in percent under PGD of pairs that share nothing.
         group: The pair group of ``gain`` and ``ratio``.
         gain: Per score, the drop under dynamic scaling minus the drop under PGD.
         ratio: Per score, the transfer ratio of dynamic scaling in percent.
@@ -88,7 +94,7 @@ class Heads:
     kinds: tuple[SharedParts, ...]
     shared_backbone: IntervalByScore
     shared_head: IntervalByScore
-    gap: IntervalByScore
+    limit: IntervalByScore
     group: str
     gain: IntervalByScore
     ratio: IntervalByScore
@@ -102,7 +108,7 @@ def experiment(base: BaseExperiment) -> Experiment:
     """Add PGD and dynamic scaling to a base, at equal cost.
 
     Returns:
-        The experiment with ``pgd`` and ``ds`` at the base's eps, scored raw and as eps*sign.
+        The experiment with ``pgd`` and ``ds`` at the base's eps, scored raw and at equal energy.
 
     Raises:
         InputError: If the base's only source is its only target, or the head of a model is unknown.
@@ -195,29 +201,20 @@ def findings(sample: Resampled, base: BaseExperiment) -> Heads:
         return {score: interval for score, interval in found.items() if interval is not None}
 
     return Heads(
-        facts=facts_of(sample, f"{levels(base.eps)}, {base.cost:g} forward equivalents per attack"),
+        facts=facts_of(
+            sample,
+            f"{levels(base.eps)}, {base.cost:g} forward equivalents per attack",
+            trainings=trainings_of(sample.results, heads),
+        ),
         heads=heads,
         kinds=shown,
         shared_backbone=contrast(BACKBONE, NEITHER),
         shared_head=contrast(HEAD, NEITHER),
-        gap=_gap(sample, kinds[ITSELF], kinds[NEITHER]),
+        limit=transfer_ratio(sample, "pgd", kinds[NEITHER]),
         group=group,
         gain={s: gain(sample, "ds" + m, "pgd" + m, transfer) for s, m in SCORES.items()},
         ratio=transfer_ratio(sample, "ds", transfer),
     )
-
-
-def _gap(sample: Resampled, own: list[Pair], others: list[Pair]) -> IntervalByScore:
-    """Return the drop under PGD of the first pairs minus the drop of the others, per score."""
-    if not own or not others:
-        return {}
-    return {
-        score: combine(
-            sample.design,
-            [(1, drops(sample, "pgd" + mark, own)), (-1, drops(sample, "pgd" + mark, others))],
-        )
-        for score, mark in SCORES.items()
-    }
 
 
 def _by_target(
@@ -254,34 +251,32 @@ def verdicts(numbers: Heads) -> list[Verdict]:
     """Return the verdicts on A3, A4, A5 and A6.
 
     Returns:
-        A3 by the sign of ``gap``; A4 by ``shared_head``, as ``matters``; A5 by the sign of
-        ``gain``; A6 as ``ease``. A claim whose contrast is empty is not tested.
+        A3 by ``limit``, which contradicts above the threshold of A6; A4 by ``shared_head``; A5 by
+        ``gain``; A6 as ``ease``. A claim whose numbers are empty is not tested.
     """
-    if numbers.gap:
-        limited = Verdict(
-            "A3",
-            standing(direction(numbers.gap.values())),
-            f"the drop under PGD on the source itself is {signed(numbers.gap)} points larger than "
-            "on models that share neither backbone nor head",
+    scope = numbers.facts.scope
+    limited = untested("A3", "no pair of models differs in backbone and head")
+    if numbers.limit:
+        words = (
+            f"read as: transfer is limited below a ratio of {EASY:g} %; under PGD the ratio is "
+            f"{spread(numbers.limit)} % between models that share neither backbone nor head"
         )
-    else:
-        limited = Verdict("A3", "not tested", "no pair of models differs in backbone and head")
+        reading = Reading("A3", words, EASY, unit="%", below=True)
+        limited = judge_with_curve(reading, numbers.limit, scope)
+    cause = untested("A4", "no target has pairs with and without a shared head")
     if numbers.shared_head:
-        cause = Verdict(
-            "A4",
-            matters(numbers.shared_head.values()),
+        words = (
             "read as: between backbones, the head that merges the scales matters; a shared head "
-            f"adds {signed(numbers.shared_head)} points",
+            f"adds {signed(numbers.shared_head)} points"
         )
-    else:
-        cause = Verdict("A4", "not tested", "no target has pairs with and without a shared head")
-    better = over_pgd(
-        "A5",
-        standing(direction(numbers.gain.values())),
+        reading = Reading("A4", words, equality=NEGLIGIBLE, effect=True, cause=True)
+        cause = judge(reading, numbers.shared_head, scope)
+    words = (
         f"on {TARGETS_OF[numbers.group]} the drop under dynamic scaling minus PGD is "
-        f"{signed(numbers.gain)} points",
+        f"{signed(numbers.gain)} points; {OVER_PGD}"
     )
-    return [limited, cause, better, ease([numbers.ratio], numbers.facts.eps)]
+    better = judge(Reading("A5", words, equality=NEGLIGIBLE), numbers.gain, scope)
+    return [limited, cause, better, ease([numbers.ratio], numbers.facts)]
 
 
 STUDY: Study[Heads] = Study(

@@ -29,20 +29,16 @@ from segtransfer.studies.base import (
 from segtransfer.studies.contrasts import combine, mean, total
 from segtransfer.studies.study import (
     COMPARED_ATTACKS,
+    OVER_PGD,
     Facts,
     IntervalByScore,
-    Standing,
     Study,
-    Verdict,
-    direction,
     facts_of,
     levels,
-    negligible,
-    over_pgd,
     signed,
-    standing,
     transfer_groups,
 )
+from segtransfer.studies.verdicts import NEGLIGIBLE, Reading, Verdict, judge, untested
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ class Bar:
 
     Attributes:
         attack: ``pgd`` or ``ds``.
-        score: ``raw`` or ``eps*sign``.
+        score: ``raw`` or ``equal-rms``.
         group: The pair group.
         drops: The drop in percentage points per quarter of ``QUARTERS``.
     """
@@ -94,7 +90,7 @@ def experiment(base: BaseExperiment) -> Experiment:
     """Add PGD and dynamic scaling to a base, at equal cost.
 
     Returns:
-        The experiment with ``pgd`` and ``ds`` at the base's eps, scored raw and as eps*sign.
+        The experiment with ``pgd`` and ``ds`` at the base's eps, scored raw and at equal energy.
 
     Raises:
         InputError: If the base's only source is its only target.
@@ -209,41 +205,43 @@ def verdicts(numbers: Sizes) -> list[Verdict]:
     """Return the verdicts on A3, A4 and A5.
 
     Returns:
-        A3 by the common sign of ``gap`` over quarters and scores; A4 is supported by an ``uneven``
-        gain of either sign in all scores and contradicted by a negligible gain; A5 by the common
-        sign of ``gains`` over quarters and scores.
+        A3 by ``gap`` over quarters and scores; A4 by an ``uneven`` gain of either sign; A5 by
+        ``gains`` over quarters and scores.
     """
-    gap = [interval for quarter in numbers.gap.values() for interval in quarter]
-    if gap:
+    scope = numbers.facts.scope
+    limited = untested("A3", "no source is a target")
+    if numbers.gap:
         raw = _list(numbers.gap["raw"])
-        reason = f"recall under PGD drops by {raw} points more on the source itself, by size"
-        limited = Verdict("A3", standing(direction(gap)), reason)
-    else:
-        limited = Verdict("A3", "not tested", "no source is a target")
-    gains = [interval for quarter in numbers.gains.values() for interval in quarter]
-    reasons = {
-        1: "drops in recall are larger under dynamic scaling for every object size",
-        -1: "drops in recall are smaller under dynamic scaling for every object size",
-        0: "the gain of dynamic scaling has no common sign beyond noise over all object sizes",
-    }
-    sign = direction(gains)
+        words = f"recall under PGD drops by {raw} points more on the source itself, by size"
+        limited = judge(Reading("A3", words), _by_quarter(numbers.gap), scope)
+    depends = Reading(
+        "A4",
+        "read as: the gain of dynamic scaling depends on object size; the gain on the smallest "
+        f"quarter minus the gain on the largest is {signed(numbers.uneven)} points; {OVER_PGD}",
+        either=True,
+        equality=NEGLIGIBLE,
+        effect=True,
+    )
+    gained = Reading(
+        "A5",
+        "read as: drops in recall are larger under dynamic scaling for every object size; the gain "
+        f"is {_list(numbers.gains['raw'])} points, by size; {OVER_PGD}",
+        equality=NEGLIGIBLE,
+    )
     return [
         limited,
-        over_pgd(
-            "A4",
-            _depends(list(numbers.uneven.values())),
-            "read as: the gain of dynamic scaling depends on object size; the gain on the smallest "
-            f"quarter minus the gain on the largest is {signed(numbers.uneven)} points",
-        ),
-        over_pgd("A5", standing(sign), reasons[sign]),
+        judge(depends, numbers.uneven, scope),
+        judge(gained, _by_quarter(numbers.gains), scope),
     ]
 
 
-def _depends(uneven: Sequence[Interval]) -> Standing:
-    """Return the standing of A4, which an uneven gain of either sign supports."""
-    if negligible(uneven):
-        return "contradicts"
-    return standing(abs(direction(uneven)))
+def _by_quarter(found: dict[str, tuple[Interval, ...]]) -> IntervalByScore:
+    """Return the intervals of all scores and quarters, by name."""
+    return {
+        f"{score} {quarter}": interval
+        for score, intervals in found.items()
+        for quarter, interval in zip(QUARTERS, intervals, strict=True)
+    }
 
 
 def _list(intervals: Sequence[Interval]) -> str:

@@ -20,18 +20,15 @@ from segtransfer.studies.base import SCORES, BaseExperiment, check_transfer, exp
 from segtransfer.studies.contrasts import Term, combine, drops
 from segtransfer.studies.study import (
     COMPARED_ATTACKS,
-    NEGLIGIBLE,
     Facts,
     Study,
-    Verdict,
-    direction,
     facts_of,
     levels,
-    plain,
     signed,
-    standing,
+    spread,
     transfer_groups,
 )
+from segtransfer.studies.verdicts import NEGLIGIBLE, Reading, Verdict, judge, untested
 from segtransfer.tasks.randomness import schedule_group
 
 KEPT_STEPS = (1, 2, 3, 5, 7, 10, 20, 40, 60, 80, 100)
@@ -44,11 +41,12 @@ class Curve:
 
     Attributes:
         attack: ``pgd`` or ``ds``.
-        score: ``raw`` or ``eps*sign``.
+        score: ``raw`` or ``equal-rms``.
         group: The pair group.
         values: The mIoU in percent after each step.
         overfit: The overfitting index O in percentage points.
         best: The step that each half of the images selects.
+        last: The last step.
         source: The change of the source's own mIoU from the selected step to the last, in
             percentage points; below 0 if the mIoU still falls.
         gap: The drop of the source itself minus the drop of the targets after the last step, in
@@ -61,18 +59,14 @@ class Curve:
     values: tuple[Interval, ...]
     overfit: Interval
     best: tuple[int, int]
+    last: int
     source: Interval
     gap: Interval
 
     @property
-    def turns(self) -> bool:
-        """Return whether targets recover and the source's own mIoU falls, both beyond noise."""
-        return self.overfit.low > 0 and self.source.high < 0
-
-    @property
-    def holds(self) -> bool:
-        """Return whether the interval excludes an O of ``NEGLIGIBLE`` percentage points or more."""
-        return self.overfit.high < NEGLIGIBLE
+    def falls(self) -> bool:
+        """Return whether the last step is the best on both halves, so that O is 0 by definition."""
+        return set(self.best) == {self.last}
 
 
 @dataclass(frozen=True)
@@ -119,7 +113,7 @@ def experiment(base: BaseExperiment) -> Experiment:
 
     Returns:
         The experiment with ``pgd`` and ``ds`` at the base's eps and number of steps, kept after the
-        steps of ``KEPT_STEPS`` and the last step, scored raw and as eps*sign.
+        steps of ``KEPT_STEPS`` and the last step, scored raw and at equal energy.
 
     Raises:
         InputError: If the base's only source is its only target.
@@ -213,6 +207,7 @@ def _curve(
         values=tuple(sample.mean(name, pairs) for name in names),
         overfit=_from_best_to_last(sample, halves, names, picked, pairs),
         best=(steps[picked[0]], steps[picked[1]]),
+        last=steps[-1],
         source=_from_best_to_last(sample, halves, names, picked, own),
         gap=combine(
             sample.design, [(1, drops(sample, last, own)), (-1, drops(sample, last, pairs))]
@@ -248,11 +243,10 @@ def sentences(numbers: Overfitting) -> list[str]:
         for group in ("cross_backbone", "same_backbone"):
             if curves := numbers.of(attack, group):
                 raw = curves[0]
-                index = {curve.score: curve.overfit for curve in curves}
                 parts.append(
                     f"mIoU on {TARGETS_OF[group]} changes from {raw.values[0].value:.1f} % after "
                     f"{numbers.steps[0]} step to {raw.values[-1].value:.1f} % after "
-                    f"{numbers.steps[-1]} (overfitting index O = {signed(index)})"
+                    f"{numbers.steps[-1]} ({_index(curves)})"
                 )
         own = numbers.of(attack, "diagonal")
         if own:
@@ -262,42 +256,68 @@ def sentences(numbers: Overfitting) -> list[str]:
     return lines
 
 
+def _index(curves: Sequence[Curve]) -> str:
+    """Return the overfitting index of each score in words."""
+    if all(curve.falls for curve in curves):
+        return "still falling at the last step"
+    parts = [
+        f"still falling at the last step ({curve.score})"
+        if curve.falls
+        else f"{signed(curve.overfit)} ({curve.score})"
+        for curve in curves
+    ]
+    return f"overfitting index O = {' and '.join(parts)}"
+
+
 def verdicts(numbers: Overfitting) -> list[Verdict]:
     """Return the verdicts on A1, A2 and A3, from the curves of PGD.
 
     Returns:
         A1 is never tested. With fewer than ``LEAST_STEPS`` steps A2 and A3 are open. A2 is
-        supported if all scores of a transfer group exclude overfitting (``holds``), and
-        contradicted if all curves show overfitting (``turns``). A3 follows from the sign of ``gap``
-        in groups that support A2, else A3 is open.
+        supported if a group of targets excludes an O of ``NEGLIGIBLE`` points, and contradicted if
+        every group exceeds it while the source still improves. A3 follows from ``gap`` in groups
+        that support A2, else A3 is open.
     """
-    classifiers = Verdict("A1", "not tested", "no classifier was attacked")
+    classifiers = untested("A1", "no classifier was attacked")
     groups = {g: c for g in PAIR_GROUPS if g != "diagonal" and (c := numbers.of("pgd", g))}
-    last = numbers.steps[-1]
+    last, scope = numbers.steps[-1], numbers.facts.scope
     if last < LEAST_STEPS:
         short = f"an attack of {last} steps is too short to overfit"
-        return [classifiers, *(Verdict(c, "leaves open", short) for c in ("A2", "A3"))]
-    calm = [group for group, curves in groups.items() if all(curve.holds for curve in curves)]
-    if calm:
-        where = " and ".join(TARGETS_OF[group] for group in calm)
-        overfit = Verdict(
-            "A2",
-            "supports",
-            f"on {where} PGD does not overfit within {last} steps: an O of {NEGLIGIBLE:g} points "
-            "or more is excluded",
+        return [classifiers, Verdict("A2", "open", short), Verdict("A3", "open", short)]
+    found = {
+        group: judge(
+            _no_overfit(group, curves, last),
+            {curve.score: curve.overfit for curve in curves},
+            scope,
+            looks=len(groups),
         )
-        gaps = [curve.gap for group in calm for curve in groups[group]]
-        limited = Verdict(
-            "A3",
-            standing(direction(gaps)),
-            f"the drop on the source itself is {plain(gaps[0])} points larger than there",
-        )
-        return [classifiers, overfit, limited]
-    if all(curve.turns for curves in groups.values() for curve in curves):
-        found = Verdict("A2", "contradicts", "PGD overfits on every group of targets")
-    else:
-        found = Verdict("A2", "leaves open", "the intervals include overfitting and its absence")
-    return [classifiers, found, Verdict("A3", "leaves open", "overfitting is not excluded")]
+        for group, curves in groups.items()
+    }
+    calm = {group: verdict for group, verdict in found.items() if verdict.standing == "supports"}
+    if not calm:
+        every = all(verdict.standing == "contradicts" for verdict in found.values())
+        reason = " and ".join(verdict.reason for verdict in found.values())
+        overfit = Verdict("A2", "contradicts" if every else "open", reason)
+        return [classifiers, overfit, Verdict("A3", "open", "overfitting is not excluded")]
+    reason = " and ".join(verdict.reason for verdict in calm.values())
+    gaps = {f"{c.score} {group}": c.gap for group in calm for c in groups[group]}
+    words = f"the drop on the source itself is {spread(gaps)} points larger than there"
+    return [
+        classifiers,
+        Verdict("A2", "supports", reason),
+        judge(Reading("A3", words), gaps, scope),
+    ]
+
+
+def _no_overfit(group: str, curves: Sequence[Curve], last: int) -> Reading:
+    """Return the reading of A2 on a group of targets; the source must improve to contradict."""
+    words = (
+        f"on {TARGETS_OF[group]} PGD does not overfit within {last} steps, read as an O below "
+        f"{NEGLIGIBLE:g} points: {_index(curves)}"
+    )
+    improves = all(curve.source.high < 0 for curve in curves)
+    spared = "" if improves else "the source itself does not improve either"
+    return Reading("A2", words, NEGLIGIBLE, below=True, spared=spared)
 
 
 STUDY: Study[Overfitting] = Study(

@@ -18,18 +18,15 @@ from segtransfer.statistics.resampled import Values
 from segtransfer.studies.base import SCORES, BaseExperiment, experiment_of
 from segtransfer.studies.contrasts import combine, drops, mean
 from segtransfer.studies.study import (
+    OVER_PGD,
     Facts,
     IntervalByScore,
     Study,
-    Verdict,
-    direction,
     facts_of,
     levels,
-    matters,
-    over_pgd,
     signed,
-    standing,
 )
+from segtransfer.studies.verdicts import NEGLIGIBLE, Reading, Verdict, judge
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 NATIVE = SCALES.index(1.0)
@@ -67,7 +64,7 @@ def experiment(base: BaseExperiment) -> Experiment:
 
     Returns:
         The experiment with ``pgd-at-SCALE`` per scale of ``SCALES`` and ``ds``, at the base's eps
-        and number of steps, scored raw and as eps*sign. Targets are ``SOURCE-at-SCALE``.
+        and number of steps, scored raw and at equal energy. Targets are ``SOURCE-at-SCALE``.
 
     Raises:
         InputError: If a source is an ensemble or does not see the image whole.
@@ -172,24 +169,28 @@ def verdicts(numbers: Scales) -> list[Verdict]:
     """Return the verdicts on A4 and A5.
 
     Returns:
-        A4 by ``heavy``, as ``matters``; A5 by the common sign of ``flattened`` and ``gain``.
+        A4 by ``heavy``; A5 by ``flattened`` and ``gain`` together.
     """
-    flatter, better = (direction(found.values()) for found in (numbers.flattened, numbers.gain))
-    both = flatter if flatter == better else 0
-    reason = {
-        1: "dynamic scaling reduces the difference between scales, with larger drops at others",
-        -1: "dynamic scaling increases the difference between scales, with smaller drops at others",
-        0: "smaller differences between scales and larger drops at others are not both certain",
-    }[both]
-    return [
-        Verdict(
-            "A4",
-            matters(numbers.heavy.values()),
-            "read as: AEs depend on the scale at which they were made; the drop under PGD at other "
-            f"scales is {signed(numbers.heavy)} points smaller",
-        ),
-        over_pgd("A5", standing(both), reason),
-    ]
+    tied = Reading(
+        "A4",
+        "read as: AEs depend on the scale at which they were made; the drop under PGD at other "
+        f"scales is {signed(numbers.heavy)} points smaller",
+        equality=NEGLIGIBLE,
+        effect=True,
+    )
+    even = Reading(
+        "A5",
+        "read as: dynamic scaling reduces the difference between scales, by "
+        f"{signed(numbers.flattened)} points, with larger drops at scales other than 1, by "
+        f"{signed(numbers.gain)} points; {OVER_PGD}",
+    )
+    both = {
+        f"{name} {score}": interval
+        for name, found in (("flattened", numbers.flattened), ("gain", numbers.gain))
+        for score, interval in found.items()
+    }
+    scope = numbers.facts.scope
+    return [judge(tied, numbers.heavy, scope), judge(even, both, scope)]
 
 
 STUDY: Study[Scales] = Study(

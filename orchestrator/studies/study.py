@@ -1,8 +1,8 @@
 """A study, and the sentences on the claims that its findings support."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar
 
 from segtransfer.errors import InputError
 from segtransfer.experiment.spec import Experiment
@@ -10,6 +10,15 @@ from segtransfer.results import Results
 from segtransfer.results.text import signed_interval
 from segtransfer.statistics import NO_VERDICT, Interval, Pair, Resampled, pairs_of
 from segtransfer.studies.base import SCORES, BaseExperiment
+from segtransfer.studies.verdicts import (
+    Intervals,
+    Reading,
+    Scope,
+    Verdict,
+    judge,
+    scope_of,
+    untested,
+)
 from segtransfer.tasks.schema import strength_text
 
 # The claims of arXiv 2111.11368, from its abstract.
@@ -21,27 +30,12 @@ CLAIMS = {
     "A5": "dynamic scaling overcomes the limit",
     "A6": "with dynamic scaling, AEs transfer easily",
 }
-NEGLIGIBLE = 0.5  # percentage points of mIoU; an interval within counts as no effect
-EASY = 50.0  # transfer ratio in percent; the paper's "easily" has no number
+EASY = 50.0  # transfer ratio in percent; the paper's "easily" and "limited" have no number
+THRESHOLDS = (10, 20, 30, 40, 50, 60, 70, 80, 90)  # transfer ratios in percent, of the curve
 COMPARED_ATTACKS = {"pgd": "PGD", "ds": "dynamic scaling"}  # by preset, as paragraphs name them
 AUTHORS_EPS = 0.03  # a weak transfer at a smaller eps does not contradict the authors' claim
-Standing = Literal["supports", "contradicts", "leaves open", "open at this eps", "not tested"]
-IntervalByScore = dict[str, Interval]  # by score: raw, eps*sign
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The standing of a claim after a study.
-
-    Attributes:
-        claim: A key of ``CLAIMS``.
-        standing: The standing.
-        reason: A clause with the numbers behind the standing.
-    """
-
-    claim: str
-    standing: Standing
-    reason: str
+OVER_PGD = "compared with PGD only"
+IntervalByScore = dict[str, Interval]  # by score: raw, equal-rms
 
 
 @dataclass(frozen=True)
@@ -54,7 +48,7 @@ class Facts:
         effort: A phrase with eps and cost of the attacks.
         eps: The largest eps of the attacks, a fraction of the pixel range [0, 1].
         notes: Sentences on variation outside the intervals; they close the paragraph.
-        one_schedule: Whether all images share their draws of scales; the study has no verdict then.
+        scope: The samples for which a verdict holds.
     """
 
     dataset: str
@@ -62,7 +56,12 @@ class Facts:
     effort: str
     eps: float
     notes: tuple[str, ...]
-    one_schedule: bool = False
+    scope: Scope
+
+    @property
+    def one_schedule(self) -> bool:
+        """Return whether all images share their draws of scales; a study then has no verdict."""
+        return self.scope.groups < 2
 
 
 class Findings(Protocol):
@@ -108,29 +107,30 @@ class Study(Generic[N]):
             numbers: The study's findings.
 
         Returns:
-            Data and effort, the sentences, the verdicts (none with a single schedule), and the
-            notes.
+            Data and effort, the sentences, the verdicts (none with a single schedule) with the
+            samples for which they hold, and the notes.
         """
         facts = numbers.facts
         opening = f"On {facts.images} images of {facts.dataset}, {facts.effort}:"
         judged = f"{NO_VERDICT[0].upper()}{NO_VERDICT[1:]}."
         if not facts.one_schedule:
-            judged = summary(self.verdicts(numbers))
+            judged = f"{summary(self.verdicts(numbers))} {held_for(facts.scope)}"
         lines = [opening, *self.sentences(numbers), judged, *facts.notes]
         return " ".join(lines)
 
 
-def facts_of(sample: Resampled, effort: str) -> Facts:
+def facts_of(sample: Resampled, effort: str, trainings: int = 1) -> Facts:
     """Return the facts about a sample.
 
     Args:
         sample: The resampled results.
         effort: A phrase with eps and cost of the attacks.
+        trainings: The number of trainings per network.
     """
     results = sample.results
     eps = max(attack.eps for attack in results.manifest.settings.attacks)
     dataset, images = results.manifest.dataset, len(results.image_ids)
-    return Facts(dataset, images, effort, eps, sample.notes, sample.design.one_schedule)
+    return Facts(dataset, images, effort, eps, sample.notes, scope_of(sample, trainings))
 
 
 def levels(eps: float) -> str:
@@ -143,54 +143,16 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     parts = {
         "supports": "supports {}",
         "contradicts": "contradicts {}",
-        "leaves open": "leaves {} open",
-        "open at this eps": "leaves {} open at this eps",
+        "open": "leaves {} open",
         "not tested": "does not test {}",
     }
     lines = [f"{parts[v.standing].format(v.claim)} ({v.reason})" for v in verdicts]
     return f"This {_listed(lines)}."
 
 
-def direction(intervals: Iterable[Interval]) -> int:
-    """Return the common side of 0 of some intervals.
-
-    Returns:
-        1 if all are above 0, -1 if all are below 0, otherwise 0, also without intervals or with
-        NaN.
-    """
-    found = list(intervals)
-    if found and all(interval.low > 0 for interval in found):
-        return 1
-    return -1 if found and all(interval.high < 0 for interval in found) else 0
-
-
-def standing(sign: int) -> Standing:
-    """Return the standing of a claim that predicts a positive sign.
-
-    Args:
-        sign: 1, -1 or 0, as from ``direction``.
-    """
-    return "supports" if sign > 0 else "contradicts" if sign < 0 else "leaves open"
-
-
-def negligible(intervals: Iterable[Interval]) -> bool:
-    """Return whether all intervals are within ``NEGLIGIBLE`` percentage points of 0.
-
-    Returns:
-        False without intervals or with NaN bounds.
-    """
-    found = list(intervals)
-    return bool(found) and all(i.low > -NEGLIGIBLE and i.high < NEGLIGIBLE for i in found)
-
-
-def matters(intervals: Iterable[Interval]) -> Standing:
-    """Return the standing of a claim about a positive effect.
-
-    Args:
-        intervals: The effect in percentage points; negligible intervals contradict the claim.
-    """
-    found = list(intervals)
-    return "contradicts" if negligible(found) else standing(direction(found))
+def held_for(scope: Scope) -> str:
+    """Return a sentence on the samples for which verdicts hold."""
+    return f"Verdicts hold for {scope.words}, and claim no population."
 
 
 def signed(intervals: Interval | IntervalByScore) -> str:
@@ -200,7 +162,7 @@ def signed(intervals: Interval | IntervalByScore) -> str:
         intervals: Differences in percentage points.
 
     Returns:
-        For example ``+2.10 [+1.00, +3.20] (raw) and +1.80 [+0.90, +2.70] (eps*sign)``.
+        For example ``+2.10 [+1.00, +3.20] (raw) and +1.80 [+0.90, +2.70] (equal-rms)``.
     """
     if isinstance(intervals, dict):
         return " and ".join(f"{signed(i)} ({score})" for score, i in intervals.items())
@@ -244,33 +206,47 @@ def transfer_ratio(sample: Resampled, attack: str, pairs: Sequence[Pair]) -> Int
     return {score: sample.mean(attack + m, rated, "ratio") for score, m in SCORES.items()}
 
 
-def over_pgd(claim: str, found: Standing, reason: str) -> Verdict:
-    """Return a verdict on dynamic scaling whose reason states a comparison with PGD only."""
-    return Verdict(claim, found, f"{reason}; compared with PGD only")
-
-
-def ease(ratios: Sequence[IntervalByScore], eps: float = AUTHORS_EPS) -> Verdict:
+def ease(ratios: Sequence[IntervalByScore], facts: Facts) -> Verdict:
     """Return the verdict on A6 from the transfer ratios of dynamic scaling, which must all agree.
 
     Args:
         ratios: Transfer ratios in percent, per score.
-        eps: The largest eps of the ratios. Below ``AUTHORS_EPS`` no ratio contradicts A6.
+        facts: The data. If the largest eps is below ``AUTHORS_EPS``, no ratio contradicts A6.
     """
-    found = [interval for scored in ratios for interval in scored.values()]
+    found = {
+        f"{score} {number}": interval
+        for number, scored in enumerate(ratios)
+        for score, interval in scored.items()
+    }
     if not found:
-        return Verdict("A6", "not tested", "no target is a source, so there is no transfer ratio")
-    shifted = [Interval(i.value - EASY, i.low - EASY, i.high - EASY) for i in found]
-    low, high = (pick(found, key=lambda i: i.value) for pick in (min, max))
-    shown = plain(low) if low == high else f"{plain(low)} to {plain(high)}"
-    reason = (
-        f"the transfer ratio of dynamic scaling is {shown} %; 'easily' is read as {EASY:g} % or "
-        "more"
+        return untested("A6", "no target is a source, so there is no transfer ratio")
+    words = (
+        f"the transfer ratio of dynamic scaling is {spread(found)} %; 'easily' is read as "
+        f"{EASY:g} % or more"
     )
-    sign = direction(shifted)
-    if sign < 0 and eps < AUTHORS_EPS:
-        below = f"{reason}; {levels(eps)} is below the authors' eps of {AUTHORS_EPS:g}"
-        return Verdict("A6", "open at this eps", below)
-    return Verdict("A6", standing(sign), reason)
+    spared = f"{levels(facts.eps)} is below the authors' eps of {AUTHORS_EPS:g}"
+    reading = Reading("A6", words, EASY, unit="%", spared=spared if facts.eps < AUTHORS_EPS else "")
+    return judge_with_curve(reading, found, facts.scope)
+
+
+def judge_with_curve(reading: Reading, intervals: Intervals, scope: Scope) -> Verdict:
+    """Return a verdict whose reason also has the standing at other thresholds, in percent."""
+    curve: dict[str, list[int]] = {}
+    for threshold in THRESHOLDS:
+        at = judge(replace(reading, threshold=threshold, spared=""), intervals, scope)
+        curve.setdefault(at.standing, []).append(threshold)
+    parts = [
+        f"{standing} at {at[0]}{f' to {at[-1]}' if len(at) > 1 else ''} %"
+        for standing, at in curve.items()
+    ]
+    found = judge(reading, intervals, scope)
+    return replace(found, reason=f"{found.reason}; by threshold: {', '.join(parts)}")
+
+
+def spread(intervals: Intervals) -> str:
+    """Return the smallest and the largest of some values with their intervals."""
+    low, high = (pick(intervals.values(), key=lambda i: i.value) for pick in (min, max))
+    return plain(low) if low == high else f"{plain(low)} to {plain(high)}"
 
 
 def _listed(parts: Sequence[Any]) -> str:

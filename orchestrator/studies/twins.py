@@ -14,19 +14,19 @@ from segtransfer.errors import InputError
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results
 from segtransfer.statistics import Pair, Resampled
+from segtransfer.statistics.trainings import Permutation, permutation_test
 from segtransfer.studies.base import SCORES, BaseExperiment, Twins, at_equal_cost, experiment_of
 from segtransfer.studies.contrasts import combine, drops, gain, is_transfer
 from segtransfer.studies.study import (
+    OVER_PGD,
     Facts,
     IntervalByScore,
     Study,
-    Verdict,
     facts_of,
     levels,
-    matters,
-    over_pgd,
     signed,
 )
+from segtransfer.studies.verdicts import NEGLIGIBLE, Reading, Verdict, judge, untested
 
 AUGMENTATION, STRIDE = "scale augmentation", "output stride"
 TWINS = {AUGMENTATION: ("with", "without"), STRIDE: ("finer", "coarser")}  # first, second
@@ -42,12 +42,15 @@ class Role:
         first: Per score, the gain on the first twins.
         second: Per score, the gain on the second twins.
         difference: Per score, the gain on the second minus the gain on the first.
+        test: Per score, the test over trainings, whose means are gains and whose property is that
+            of the second twins.
     """
 
     role: str
     first: IntervalByScore
     second: IntervalByScore
     difference: IntervalByScore
+    test: dict[str, Permutation]
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,8 @@ def experiment(base: BaseExperiment) -> Experiment:
     """Add PGD and dynamic scaling to a base, with all twins as sources and targets.
 
     Returns:
-        The experiment with ``pgd`` and ``ds`` at the base's eps and cost, scored raw and as
-        eps*sign.
+        The experiment with ``pgd`` and ``ds`` at the base's eps and cost, scored raw and at
+        equal energy.
 
     Raises:
         InputError: If the base names no twins, or has no other model as source or target.
@@ -132,7 +135,10 @@ def findings(sample: Resampled, base: BaseExperiment) -> Twinned:
     """
     kinds = tuple(_kind(sample, name, twins) for name, twins in _given(base).items())
     effort = f"{levels(base.eps)}, {base.cost:g} forward equivalents per attack"
-    return Twinned(facts_of(sample, effort), kinds)
+    trainings = min(
+        test.trainings for kind in kinds for r in kind.roles for test in r.test.values()
+    )
+    return Twinned(facts_of(sample, effort, trainings), kinds)
 
 
 def _kind(sample: Resampled, name: str, twins: tuple[Twins, ...]) -> TwinDifference:
@@ -158,9 +164,29 @@ def _kind(sample: Resampled, name: str, twins: tuple[Twins, ...]) -> TwinDiffere
                 )
                 for s, m in SCORES.items()
             },
+            test={s: _test(sample, m, role, twins) for s, m in SCORES.items()},
         )
         roles.append(found)
     return TwinDifference(name, twins, tuple(roles))
+
+
+def _test(sample: Resampled, mark: str, role: str, twins: tuple[Twins, ...]) -> Permutation:
+    """Compare the gain of dynamic scaling between trainings, within each backbone.
+
+    Partners are models that are no twins, so that all trainings have the same partners.
+    """
+    models, named = sample.results.manifest.models, {name for both in twins for name in both}
+    means: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
+    for both in twins:
+        arms = means.setdefault(models[both[0]].backbone, ({}, {}))
+        pairs = [two for two in _pairs(sample.results, both, role) if not named >= {*two[0]}]
+        if not pairs:
+            raise _no_partner(role)
+        for arm, name, own in zip(arms, both, zip(*pairs, strict=True), strict=True):
+            arm[name] = gain(sample, "ds" + mark, "pgd" + mark, own).value
+    return permutation_test(
+        {name: (list(a.values()), list(b.values())) for name, (a, b) in means.items()}
+    )
 
 
 def _pairs(results: Results, twins: Twins, role: str) -> list[tuple[Pair, Pair]]:
@@ -209,18 +235,20 @@ def verdicts(numbers: Twinned) -> list[Verdict]:
     """Return the verdict on A4.
 
     Returns:
-        The standing by the difference in gain between twins as sources, as ``matters``; not tested
-        without twins of scale augmentation.
+        The standing by the difference in gain between twins as sources, over images and over
+        trainings; not tested without twins of scale augmentation.
     """
     kind = numbers.of(AUGMENTATION)
     if kind is None:
-        return [Verdict("A4", "not tested", "study.twins is empty")]
-    found = kind.roles[ROLES.index("source")].difference
-    reason = (
+        return [untested("A4", "study.twins is empty")]
+    role = kind.roles[ROLES.index("source")]
+    tests = list(role.test.values())
+    words = (
         "read as: dynamic scaling gains more on a source trained at a single scale; the difference "
-        f"in gain is {signed(found)} points"
+        f"in gain is {signed(role.difference)} points; {OVER_PGD}"
     )
-    return [over_pgd("A4", matters(found.values()), reason)]
+    reading = Reading("A4", words, equality=NEGLIGIBLE, effect=True, cause=True)
+    return [judge(reading, role.difference, numbers.facts.scope, tests)]
 
 
 STUDY: Study[Twinned] = Study(

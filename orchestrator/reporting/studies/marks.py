@@ -15,8 +15,8 @@ ATTACK_COLOURS = {
     "ds": "tab:orange",
     "ds-mi": "tab:red",
 }
-LINE_STYLES = {"raw": "-", "eps*sign": "--"}
-SCORE_OPACITY = {"raw": 1.0, "eps*sign": 0.45}
+LINE_STYLES = {"raw": "-", "equal-rms": "--"}
+SCORE_OPACITY = {"raw": 1.0, "equal-rms": 0.45}
 
 
 def headed(heading: str, size: tuple[float, float]) -> Figure:

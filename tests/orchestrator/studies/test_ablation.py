@@ -36,7 +36,7 @@ def test_variants_are_compared_with_the_default_and_with_pgd() -> None:
     found = {variant.name: variant for variant in numbers.variants}
     assert numbers.default["raw"].value == pytest.approx(2, abs=1e-4)
     assert found["native"].over_ds["raw"].value == pytest.approx(3, abs=1e-4)
-    assert found["labels"].over_pgd["eps*sign"].value == pytest.approx(-1, abs=1e-4)
+    assert found["labels"].over_pgd["equal-rms"].value == pytest.approx(-1, abs=1e-4)
     assert (found["native"].beyond_ds, found["native"].beyond_pgd) == (1, 1)
     assert (found["labels"].beyond_ds, found["labels"].beyond_pgd) == (-1, -1)
     assert (found["back"].beyond_ds, found["back"].beyond_pgd) == (0, 1)
@@ -48,7 +48,7 @@ def test_variants_are_compared_with_the_default_and_with_pgd() -> None:
 def test_pgd_and_the_default_exchanged_flip_the_claim() -> None:
     assert standings(STUDY, scores_of(2))["A5"] == "supports"
     assert standings(STUDY, scores_of(-2))["A5"] == "contradicts"
-    assert standings(STUDY, scores_of(0))["A5"] == "leaves open"
+    assert standings(STUDY, scores_of(0))["A5"] == "open"
 
 
 def test_variants_with_noisy_differences_are_within_noise() -> None:

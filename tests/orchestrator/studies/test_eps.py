@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from segtransfer.studies.eps import LEVELS, STUDY, signs
+from segtransfer.studies.eps import LEVELS, STUDY
 from tests.orchestrator.studies.made_up import RIGHT, base_of, noisy, numbers_of, standings
 
 
@@ -47,32 +47,33 @@ def test_gains_and_ratios_equal_a_count_by_hand() -> None:
 def test_pgd_and_dynamic_scaling_exchanged_flip_the_claim() -> None:
     assert standings(STUDY, scores_of(everywhere(3.0)))["A5"] == "supports"
     assert standings(STUDY, scores_of(everywhere(-3.0)))["A5"] == "contradicts"
-    assert standings(STUDY, scores_of(everywhere(0.0)))["A5"] == "leaves open"
+    assert standings(STUDY, scores_of(everywhere(0.0)))["A5"] == "open"
 
 
 def test_gains_of_both_signs_leave_the_claim_open() -> None:
-    assert standings(STUDY, scores_of({2: 3, 4: 0, 8: 0, 16: -3}))["A5"] == "leaves open"
+    assert standings(STUDY, scores_of({2: 3, 4: 0, 8: 0, 16: -3}))["A5"] == "open"
 
 
-def test_single_eps_beyond_noise_is_named_and_leaves_the_claim_open() -> None:
+def test_single_eps_beyond_noise_leaves_the_claim_open_with_the_spread_of_gains() -> None:
     told = STUDY.paragraph(numbers_of(STUDY, scores_of({2: 0, 4: 3, 8: 0, 16: 0})))
-    assert "leaves A5 open (the drop under DS is larger at eps 4 of 255 than under PGD" in told
+    start = "leaves A5 open (at eps 2, 4, 8, 16 of 255 the drop under DS minus PGD is "
+    assert start + "0.0 [0.0, 0.0] to 3.0 [3.0, 3.0] points; compared with PGD only;" in told
 
 
 def test_gain_of_a_single_score_does_not_count() -> None:
     def raw_alone(attack: str, source: str, target: str) -> float:
-        return scores_of(everywhere(0.0 if attack.endswith(":sign") else 3.0))(
+        return scores_of(everywhere(0.0 if attack.endswith(":rms") else 3.0))(
             attack, source, target
         )
 
-    assert signs(numbers_of(STUDY, raw_alone), "ds") == [0, 0, 0, 0]
+    assert standings(STUDY, raw_alone)["A5"] == "open"
 
 
 def test_easily_means_at_least_half_of_the_strongest_white_box_drop() -> None:
     assert standings(STUDY, scores_of(everywhere(0.0), ratio=0.8))["A6"] == "supports"
     assert standings(STUDY, scores_of(everywhere(0.0), ratio=0.2))["A6"] == "contradicts"
     mixed = scores_of({2: 0, 4: 0, 8: 30, 16: 30}, ratio=0.2)
-    assert standings(STUDY, mixed)["A6"] == "leaves open"
+    assert standings(STUDY, mixed)["A6"] == "open"
 
 
 def test_base_without_white_box_pairs_does_not_test_ease() -> None:
@@ -84,4 +85,4 @@ def test_gain_within_noise_does_not_count() -> None:
     def scattered(attack: str, source: str, target: str) -> list[float]:
         return noisy(50, 10, seed=sum(map(ord, attack + source + target)))
 
-    assert standings(STUDY, scattered)["A5"] == "leaves open"
+    assert standings(STUDY, scattered)["A5"] == "open"

@@ -1,74 +1,47 @@
-"""Verdicts: the standing of a claim follows from its intervals."""
-
-import pytest
+"""Sentences on the standing of claims, and the reading of ease."""
 
 from segtransfer.statistics import Interval
-from segtransfer.studies.study import (
-    Verdict,
-    direction,
-    ease,
-    matters,
-    over_pgd,
-    signed,
-    standing,
-    summary,
-)
+from segtransfer.studies.study import Facts, ease, held_for, signed, summary
+from segtransfer.studies.verdicts import Scope, Verdict
 
-ABOVE, BELOW, ACROSS = Interval(2, 1, 3), Interval(-2, -3, -1), Interval(1, -1, 3)
-NEAR, UNKNOWN = Interval(0.1, -0.2, 0.4), Interval(1, float("nan"), float("nan"), float("nan"))
+ABOVE, BELOW = Interval(2, 1, 3), Interval(-2, -3, -1)
 
 
-@pytest.mark.parametrize(
-    ("intervals", "sign", "where"),
-    [
-        ([ABOVE, ABOVE], 1, "supports"),
-        ([BELOW], -1, "contradicts"),
-        ([ABOVE, BELOW], 0, "leaves open"),
-        ([ABOVE, ACROSS], 0, "leaves open"),
-        ([UNKNOWN], 0, "leaves open"),
-        ([], 0, "leaves open"),
-    ],
-)
-def test_claim_has_the_common_sign_of_its_intervals(
-    intervals: list[Interval], sign: int, where: str
-) -> None:
-    assert direction(intervals) == sign
-    assert standing(direction(intervals)) == where
+def facts(eps: float) -> Facts:
+    return Facts("nothing", 40, "effort", eps, (), Scope(5, 1, 2, 10, 9.0))
 
 
-def test_negligible_effect_contradicts_a_claim_of_an_effect() -> None:
-    assert matters([NEAR, NEAR]) == "contradicts"
-    assert matters([NEAR, ACROSS]) == "leaves open"
-    assert matters([ABOVE, ABOVE]) == "supports"
-    assert matters([UNKNOWN]) == matters([]) == "leaves open"
+def ratio(low: float, high: float) -> Interval:
+    return Interval((low + high) / 2, low, high)
 
 
 def test_ease_needs_every_ratio_on_one_side() -> None:
-    def ratio(low: float, high: float) -> Interval:
-        return Interval((low + high) / 2, low, high)
-
-    assert ease([{"raw": ratio(51, 60), "eps*sign": ratio(70, 80)}]).standing == "supports"
-    assert ease([{"raw": ratio(10, 20)}, {"raw": ratio(30, 49)}]).standing == "contradicts"
-    assert ease([{"raw": ratio(10, 20)}, {"raw": ratio(60, 70)}]).standing == "leaves open"
-    assert ease([{}, {}]).standing == "not tested"
-    assert (
-        "15.0 [10.0, 20.0] to 65.0 [60.0, 70.0] %"
-        in ease([{"raw": ratio(60, 70)}, {"raw": ratio(10, 20)}]).reason
+    at = facts(8 / 255)
+    assert ease([{"raw": ratio(51, 60), "equal-rms": ratio(70, 80)}], at).standing == "supports"
+    assert ease([{"raw": ratio(10, 20)}, {"raw": ratio(30, 49)}], at).standing == "contradicts"
+    mixed = ease([{"raw": ratio(12, 18)}, {"raw": ratio(62, 68)}], at)
+    assert mixed.standing == "open"
+    assert "15.0 [12.0, 18.0] to 65.0 [62.0, 68.0] %" in mixed.reason
+    assert "by threshold: supports at 10 %, open at 20 to 60 %, contradicts at 70 to 90 %" in (
+        mixed.reason
     )
+    assert ease([{}, {}], at).standing == "not tested"
 
 
 def test_below_the_authors_eps_nothing_contradicts_their_claim() -> None:
-    weak = [{"raw": Interval(15, 10, 20)}]
-    found = ease(weak, 4 / 255)
-    assert found.standing == "open at this eps"
+    weak = [{"raw": ratio(10, 20)}]
+    found = ease(weak, facts(4 / 255))
+    assert found.standing == "open"
     assert "eps 4/255 is below the authors' eps of 0.03" in found.reason
-    assert "leaves A6 open at this eps (" in summary([found])
-    assert ease(weak, 8 / 255).standing == "contradicts"
-    assert ease([{"raw": Interval(65, 60, 70)}], 4 / 255).standing == "supports"
+    assert ease(weak, facts(8 / 255)).standing == "contradicts"
+    assert ease([{"raw": ratio(60, 70)}], facts(4 / 255)).standing == "supports"
 
 
-def test_verdict_over_pgd_names_pgd() -> None:
-    assert over_pgd("A5", "supports", "more").reason == "more; compared with PGD only"
+def test_a_paragraph_names_the_samples_of_its_verdicts() -> None:
+    assert held_for(facts(8 / 255).scope) == (
+        "Verdicts hold for these 5 models, one training each, 2 videos, 10 schedule groups, and "
+        "claim no population."
+    )
 
 
 def test_a_summary_names_every_claim_and_why() -> None:
@@ -76,7 +49,7 @@ def test_a_summary_names_every_claim_and_why() -> None:
         [
             Verdict("A1", "not tested", "no classifier"),
             Verdict("A2", "supports", "two"),
-            Verdict("A3", "leaves open", "three"),
+            Verdict("A3", "open", "three"),
             Verdict("A4", "contradicts", "four"),
         ]
     )
@@ -88,6 +61,6 @@ def test_a_summary_names_every_claim_and_why() -> None:
 
 def test_differences_carry_their_sign_and_interval() -> None:
     assert signed(ABOVE) == "+2.00 [+1.00, +3.00]"
-    assert signed({"raw": BELOW, "eps*sign": ABOVE}) == (
-        "−2.00 [−3.00, −1.00] (raw) and +2.00 [+1.00, +3.00] (eps*sign)"
+    assert signed({"raw": BELOW, "equal-rms": ABOVE}) == (
+        "−2.00 [−3.00, −1.00] (raw) and +2.00 [+1.00, +3.00] (equal-rms)"
     )
