@@ -12,6 +12,7 @@ from segtransfer.reporting.entries import IndexEntry, about, when, write_entry
 from segtransfer.reporting.folder import report_folder
 from segtransfer.reporting.studies.bars import draw_ablation, draw_heads, draw_sizes, draw_twins
 from segtransfer.reporting.studies.curves import draw_overfitting, draw_sweep
+from segtransfer.reporting.studies.equal_cost import draw_equal_cost
 from segtransfer.reporting.studies.matrices import draw_scales
 from segtransfer.studies import StudyResult
 
@@ -25,6 +26,8 @@ STUDY_FIGURES: dict[str, Callable[[Any, str], Figure]] = {
     "object-size": draw_sizes,
     "ablation": draw_ablation,
     "eps": draw_sweep,
+    "rivals": draw_equal_cost,
+    "jitter": draw_equal_cost,
 }
 
 

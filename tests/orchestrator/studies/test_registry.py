@@ -11,7 +11,8 @@ from tests.orchestrator.studies.made_up import RIGHT, base_of, results_of
 
 def test_studies_are_found_by_name() -> None:
     assert list(STUDIES) == [
-        "ablation", "eps", "heads", "object-size", "overfitting", "scales", "twins"
+        "ablation", "eps", "heads", "jitter", "object-size", "overfitting", "rivals", "scales",
+        "twins",
     ]  # fmt: skip
     assert find_study("heads") is STUDIES["heads"]
     with pytest.raises(InputError, match="unknown study 'head'; did you mean 'heads'"):
