@@ -85,7 +85,7 @@ def test_run_report_compare_and_export_speak_of_accuracy(tmp_path: Path) -> None
     page = next((tmp_path / "store/reports").glob("classify-*/report.html")).read_text()
     data = json.loads(page.partition('type="application/json" id="data">')[2].partition("</")[0])
     assert data["headline"] == "aacc"
-    assert list(data["metrics"])[0] == "aacc"
+    assert next(iter(data["metrics"])) == "aacc"
     assert "miou" not in data["metrics"]
     assert "mIoU" not in json.dumps(data)
     for picture in data["gallery"]:
