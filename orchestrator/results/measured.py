@@ -11,7 +11,7 @@ from segtransfer.experiment.task import CLEAN, MatrixIndex
 from segtransfer.tasks import metrics
 
 
-class _Measured(Protocol):
+class _Matrices(Protocol):
     """The part of ``Results`` from which metrics of cells follow."""
 
     @property
@@ -34,7 +34,7 @@ class _Measured(Protocol):
     def strongest(self, attack: str, target: str) -> tuple[str, str] | None: ...
 
 
-def strongest(results: _Measured, attack: str, target: str) -> tuple[str, str] | None:
+def strongest(results: _Matrices, attack: str, target: str) -> tuple[str, str] | None:
     """Return the white-box attack in the denominator of transfer ratios, as ``Results`` does.
 
     Args:
@@ -58,7 +58,7 @@ def strongest(results: _Measured, attack: str, target: str) -> tuple[str, str] |
     return name, source
 
 
-def percent(results: _Measured, cell: MatrixIndex, metric: str) -> float:
+def percent(results: _Matrices, cell: MatrixIndex, metric: str) -> float:
     """Return a metric of a cell in percent; NaN without a result.
 
     Args:
@@ -80,7 +80,7 @@ def percent(results: _Measured, cell: MatrixIndex, metric: str) -> float:
     return float(metrics.of_margins(metric)(*results.counts[cell].sum(0)))
 
 
-def ratios(results: _Measured, attack: str) -> pd.DataFrame:
+def ratios(results: _Matrices, attack: str) -> pd.DataFrame:
     """Return the transfer ratios of an attack in percent, sources by targets.
 
     A column is NaN without a white-box attack on its target, or if that attack's drop is 0.
