@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 from functools import cache
+from typing import Final
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.metrics import METRICS, Score
 
-OF_PIXELS, OF_IMAGES = "miou", "aacc"  # the headline metrics of segmenters and of classifiers
+# The headline metrics of segmenters and of classifiers.
+OF_PIXELS: Final = "miou"
+OF_IMAGES: Final = "aacc"
 
 
 def score_of(metric: str, headline: str = OF_PIXELS) -> Score:

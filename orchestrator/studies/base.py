@@ -63,6 +63,16 @@ class BaseExperiment(Experiment):
                         "study.{field} names '{name}', which is no model; {hint}",
                         {"field": field, "name": name, "hint": suggest(name, names)},
                     )
+        for model in self.models:
+            sources = (model.torch, model.mmseg)
+            if any(source is not None and source.classifier for source in sources):
+                raise PydanticCustomError(
+                    "classifier",
+                    "studies measure mIoU of segmentation models, and model '{name}' is a "
+                    "classifier; name segmentation models, or compare attacks on classifiers with "
+                    "segtransfer run and compare",
+                    {"name": model.name},
+                )
         if not any(attack.steps for attack in self.attacks):
             raise PydanticCustomError(
                 "no_steps",

@@ -89,3 +89,13 @@ def test_attacks_of_the_transfer_table_have_the_same_keys_in_studies() -> None:
 def test_shipped_bases_contain_only_data() -> None:
     for path in STUDY_BASES.glob("*.yaml"):
         assert yaml.safe_load(path.read_text())["name"] == path.stem
+
+
+def test_base_with_a_classifier_is_refused_in_a_sentence() -> None:
+    source = {"callable": "tests.toys:pooled", "classifier": True}
+    with pytest.raises(InputError, match="model 'crops' is a classifier; name segmentation models"):
+        base_of(
+            models=["fcn-r18", {"name": "crops", "torch": source}],
+            sources=["fcn-r18"],
+            study={},
+        )
