@@ -55,8 +55,7 @@ def report(
 
     Example:
         segtransfer report segtransfer-store
-        segtransfer report s3://bucket/lab --experiment monday --log
-        segtransfer report segtransfer-store --by class,size,boundary,image
+        segtransfer report s3://bucket/lab --experiment monday --by class,size
 
     Docs: explanation/results
 

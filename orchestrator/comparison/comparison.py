@@ -257,15 +257,8 @@ def compare_results(
         )
     ours, theirs, notes = bring_together(a, b, attacks, allow)
     frame, limits = differences(ours, theirs, attacks, metric)
-    return Comparison(
-        a=ours,
-        b=theirs,
-        attacks=tuple(attacks),
-        metric=metric,
-        allow=tuple(allow),
-        frame=frame,
-        notes=(*notes, *limits, *_warnings(a, b, attacks)),
-    )
+    every = (*notes, *limits, *_warnings(a, b, attacks))
+    return Comparison(ours, theirs, tuple(attacks), metric, tuple(allow), frame, every)
 
 
 def _warnings(a: Results, b: Results, attacks: Sequence[tuple[str, str]]) -> list[str]:

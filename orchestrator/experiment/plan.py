@@ -118,22 +118,19 @@ def make_plan(
         check_attack_files(attack, outlines, len(dataset.classes))
     tasks, cells = make_tasks(experiment, infos, outlines, len(dataset.classes))
     tell("Looking up stored results", experiment.runtime.store)
-    stored = store.keys()
+    stored, numerics = store.keys(), experiment.numerics.identity()
     plan = Plan(
         experiment=experiment,
         dataset=dataset,
         shards={outline.shard_id: outline for outline in outlines},
-        models={
-            model_key(infos[model.name].fingerprint, experiment.numerics.identity()): model
-            for model in joined
-        },
+        models={model_key(infos[m.name].fingerprint, numerics): m for m in joined},
         infos=infos,
         tasks=tasks,
         cells=tuple(cells),
         stored=frozenset(key for key in tasks if key in stored),
     )
     needed = {task.model for task in plan.missing}
-    for model in (model for name, model in plan.models.items() if name in needed):
+    for model in (m for name, m in plan.models.items() if name in needed):
         tell("Checking models", model.name)
         models.check(model)
     return plan

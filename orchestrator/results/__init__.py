@@ -2,13 +2,9 @@
 
 from segtransfer.experiment.task import MatrixIndex
 from segtransfer.results.loading import assemble, load_results, results_of, results_read
+from segtransfer.results.measured import ALL_METRICS, CONFUSION_METRICS, DERIVED
 from segtransfer.results.pairs import PAIR_GROUPS, pair_group
-from segtransfer.results.results import (
-    ALL_METRICS,
-    CONFUSION_METRICS,
-    DERIVED,
-    Results,
-)
+from segtransfer.results.results import Results
 from segtransfer.results.warnings import ResultWarning
 
 __all__ = [

@@ -6,9 +6,15 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from segtransfer.experiment.manifest import ManifestAttack
+from segtransfer.experiment.manifest import Manifest, ManifestAttack
 from segtransfer.experiment.task import CLEAN, MatrixIndex
 from segtransfer.tasks import metrics
+from segtransfer.tasks.image_metrics import OF_IMAGES, is_offered, quality
+
+# Metrics of a single confusion matrix, in percent.
+CONFUSION_METRICS = tuple(n for n, metric in metrics.METRICS.items() if metric.of_margins)
+DERIVED = ("drop", "ratio")  # from the headline metric of several cells
+ALL_METRICS = (*CONFUSION_METRICS, "fooling", *DERIVED)
 
 
 class _Matrices(Protocol):
@@ -97,3 +103,72 @@ def ratios(results: _Matrices, attack: str) -> pd.DataFrame:
         most.append(percent(results, (CLEAN, None, target), results.headline) - least)
     scale = pd.Series(most, index=results.targets)
     return 100 * drops / scale.where(scale != 0)
+
+
+class Measures:
+    """The headline metric of results, and the scores of single classes.
+
+    Attributes:
+        manifest: The experiment's manifest.
+        counts: Per cell the right, labelled and predicted pixels, integers N x 3 x K.
+    """
+
+    manifest: Manifest
+    counts: Mapping[MatrixIndex, np.ndarray]
+
+    @property
+    def headline(self) -> str:
+        """Return the metric of tables, drops and ratios: ``miou``, or ``aacc`` for classifiers."""
+        return self.manifest.headline
+
+    @property
+    def quality(self) -> str:
+        """Return the headline metric in text: "mIoU", or "accuracy" for classifiers."""
+        return quality(self.headline)
+
+    @property
+    def headline_in_words(self) -> str:
+        """Return the headline metric as the start of a heading: "Dataset mIoU" or "Accuracy"."""
+        return "Accuracy" if self.headline == OF_IMAGES else "Dataset mIoU"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Return the shipped metrics that make sense for the targets."""
+        return tuple(name for name in ALL_METRICS if is_offered(name, self.headline))
+
+    def needs_source(self, attack: str) -> bool:
+        """Return whether an attack uses a model; an attack of zero steps uses none."""
+        return self.manifest.attacks[attack].steps > 0
+
+    def class_iou(self, attack: str, source: str | None, target: str) -> pd.Series:
+        """Return the IoU of every class in a cell, over all images together.
+
+        Args:
+            attack: The name of an attack's variant, or ``clean``.
+            source: The source; ignored for clean images and for an attack without a model.
+            target: The target.
+
+        Returns:
+            A float Series in percent, indexed by class, NaN for a class neither labelled nor
+            predicted.
+
+        Raises:
+            KeyError: If the attack is unknown or the cell has no result.
+        """
+        cell = attack, source if attack != CLEAN and self.needs_source(attack) else None, target
+        return pd.Series(metrics.class_iou_of(*self.counts[cell].sum(0)), index=self.classes)
+
+    def class_scores(self, attack: str, source: str | None, target: str) -> pd.Series:
+        """Return the score of every class in a cell: its IoU, or a classifier's accuracy.
+
+        Arguments and errors are those of ``class_iou``.
+
+        Returns:
+            A float Series in percent, indexed by class. The accuracy is the share of right images
+            among the class's images, NaN for a class without images.
+        """
+        if self.headline != OF_IMAGES:
+            return self.class_iou(attack, source, target)
+        cell = attack, source if attack != CLEAN and self.needs_source(attack) else None, target
+        right, labelled, _ = self.counts[cell].sum(0)
+        return pd.Series(100 * right / np.where(labelled, labelled, np.nan), index=self.classes)

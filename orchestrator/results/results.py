@@ -14,25 +14,19 @@ from segtransfer.experiment.task import CLEAN, Cell, MatrixIndex
 from segtransfer.results.attack_statistics import add_looks, cost_of, perturbation_of, spectra_of
 from segtransfer.results.cells import cells_of
 from segtransfer.results.digest import digest_of
-from segtransfer.results.measured import percent, ratios, strongest
+from segtransfer.results.measured import Measures, percent, ratios, strongest
 from segtransfer.results.norms import norms_of
 from segtransfer.results.pairs import PAIR_GROUPS, pair_group
 from segtransfer.results.reader import ExperimentReader
 from segtransfer.results.warnings import ResultWarning, warnings_of
 from segtransfer.shown import Drawn
 from segtransfer.store import Store
-from segtransfer.tasks import metrics
-from segtransfer.tasks.image_metrics import OF_IMAGES, is_offered, quality
 
 Stopped = Literal["", "hours", "terminated"]
-# Metrics of a single confusion matrix, in percent.
-CONFUSION_METRICS = tuple(n for n, metric in metrics.METRICS.items() if metric.of_margins)
-DERIVED = ("drop", "ratio")  # from the headline metric of several cells
-ALL_METRICS = (*CONFUSION_METRICS, "fooling", *DERIVED)
 
 
 @dataclass(frozen=True)
-class Results(Drawn):
+class Results(Measures, Drawn):
     """The stored results of an experiment, read from a store.
 
     An ``attack`` is the name of a variant, ``ATTACK[:STEP][:SCORE]``: an attack with several kept
@@ -116,26 +110,6 @@ class Results(Drawn):
         return self.manifest.settings.name
 
     @property
-    def headline(self) -> str:
-        """Return the metric of tables, drops and ratios: ``miou``, or ``aacc`` for classifiers."""
-        return self.manifest.headline
-
-    @property
-    def quality(self) -> str:
-        """Return the headline metric in text: "mIoU", or "accuracy" for classifiers."""
-        return quality(self.headline)
-
-    @property
-    def headline_in_words(self) -> str:
-        """Return the headline metric as the start of a heading: "Dataset mIoU" or "Accuracy"."""
-        return "Accuracy" if self.headline == OF_IMAGES else "Dataset mIoU"
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Return the shipped metrics that make sense for the targets."""
-        return tuple(name for name in ALL_METRICS if is_offered(name, self.headline))
-
-    @property
     def attacks(self) -> list[str]:
         """Return the names of all variants of all attacks, in the order of the spec."""
         return list(self.variants)
@@ -163,10 +137,6 @@ class Results(Drawn):
     def attack_spec(self, attack: str) -> ManifestAttack:
         """Return the resolved spec of a variant's attack; raise KeyError for an unknown variant."""
         return self.manifest.attacks[attack]
-
-    def needs_source(self, attack: str) -> bool:
-        """Return whether an attack uses a model; an attack of zero steps uses none."""
-        return self.attack_spec(attack).steps > 0
 
     def coverage(self, attack: str) -> tuple[int, int]:
         """Return the number of cells with a result in an attack's matrix, and of all its cells."""
@@ -238,39 +208,6 @@ class Results(Drawn):
             experiment has no such attack, or if a candidate's cell has no result.
         """
         return strongest(self, attack, target)
-
-    def class_iou(self, attack: str, source: str | None, target: str) -> pd.Series:
-        """Return the IoU of every class in a cell, over all images together.
-
-        Args:
-            attack: The name of an attack's variant, or ``clean``.
-            source: The source; ignored for clean images and for an attack without a model.
-            target: The target.
-
-        Returns:
-            A float Series in percent, indexed by class, NaN for a class neither labelled nor
-            predicted.
-
-        Raises:
-            KeyError: If the attack is unknown or the cell has no result.
-        """
-        cell = attack, source if attack != CLEAN and self.needs_source(attack) else None, target
-        return pd.Series(metrics.class_iou_of(*self.counts[cell].sum(0)), index=self.classes)
-
-    def class_scores(self, attack: str, source: str | None, target: str) -> pd.Series:
-        """Return the score of every class in a cell: its IoU, or a classifier's accuracy.
-
-        Arguments and errors are those of ``class_iou``.
-
-        Returns:
-            A float Series in percent, indexed by class. The accuracy is the share of right images
-            among the class's images, NaN for a class without images.
-        """
-        if self.headline != OF_IMAGES:
-            return self.class_iou(attack, source, target)
-        cell = attack, source if attack != CLEAN and self.needs_source(attack) else None, target
-        right, labelled, _ = self.counts[cell].sum(0)
-        return pd.Series(100 * right / np.where(labelled, labelled, np.nan), index=self.classes)
 
     def headlines(self, attack: str, metric: str | None = None) -> dict[str, float]:
         """Return the mean of a matrix per pair group.

@@ -21,7 +21,7 @@ LEAST_SEQUENCES = 5  # fewer sequences give no estimate of the variance between 
 # The variance of a cluster's sum grows with this power of the cluster's images: 1 if images vary
 # independently, 2 if only clusters vary. Intervals of both cover 93 to 97 % with this power
 # (infra/studies/coverage.py).
-GROWTH = 1.1
+SIZE_POWER = 1.1
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ def bootstrap_moments(sizes: Sequence[int] | np.ndarray) -> tuple[float, float]:
     if min(sizes) == max(sizes):
         return (count - 1) / count, float(count - 1)
     share = np.asarray(sizes, float) / sum(sizes)
-    variance = share**GROWTH / (share**GROWTH).sum()
+    variance = share**SIZE_POWER / (share**SIZE_POWER).sum()
     both, mean = share @ share, share @ variance
     captured = float(1 + both - 2 * mean)
     # tr(A diag(v) A diag(v)), first with A - I for A, then the rest of its diagonal.

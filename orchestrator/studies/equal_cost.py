@@ -28,7 +28,7 @@ from segtransfer.studies.study import (
 )
 
 BASELINE = "pgd"
-Fields = Mapping[str, Mapping[str, Any]]  # by name: an attack's preset and changed fields
+NamedAttacks = Mapping[str, Mapping[str, Any]]  # by name: an attack's preset and changed fields
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class EqualCost:
         return {score: self.best(score).behind[score] for score in SCORES}
 
 
-def experiment_at_equal_cost(base: BaseExperiment, study: str, attacks: Fields) -> Experiment:
+def experiment_at_equal_cost(base: BaseExperiment, study: str, attacks: NamedAttacks) -> Experiment:
     """Add PGD and other attacks to a base, at equal cost.
 
     Args:

@@ -23,8 +23,8 @@ from segtransfer.studies.verdicts import NEGLIGIBLE, Reading, Verdict, judge
 
 JITTERS = (2, 5, 10, 25, 50)  # percent
 SMALL = (2, 5, 10)
-JUDGED = "scales-50"
-SCALES: dict[str, dict[str, Any]] = {
+WIDEST = "scales-50"
+RANGES: dict[str, dict[str, Any]] = {
     f"scales-{percent}": {
         "preset": "ds",
         "transforms": [{"ds": {"low": 1 - percent / 100, "width": percent / 50}}],
@@ -49,7 +49,7 @@ def experiment(base: BaseExperiment) -> Experiment:
     Raises:
         InputError: If the base's only source is its only target.
     """
-    return experiment_at_equal_cost(base, STUDY.name, {**SCALES, **CONTROLS})
+    return experiment_at_equal_cost(base, STUDY.name, {**RANGES, **CONTROLS})
 
 
 def findings(sample: Resampled, base: BaseExperiment) -> EqualCost:
@@ -62,7 +62,7 @@ def findings(sample: Resampled, base: BaseExperiment) -> EqualCost:
     Raises:
         InputError: If all pairs are white-box.
     """
-    return compare(sample, base, JUDGED, OTHERS, WIDE)
+    return compare(sample, base, WIDEST, OTHERS, WIDE)
 
 
 def sentences(numbers: EqualCost) -> list[str]:
@@ -70,7 +70,7 @@ def sentences(numbers: EqualCost) -> list[str]:
     gains = ", ".join(f"{o.name} {signed(o.behind['raw'])}" for o in numbers.others)
     return [
         drops_in_words(numbers),
-        f"The drop under {JUDGED} minus the drop under PGD is {signed(numbers.baseline.behind)} "
+        f"The drop under {WIDEST} minus the drop under PGD is {signed(numbers.baseline.behind)} "
         f"points, and minus the drop under each jitter, raw, {gains}.",
     ]
 

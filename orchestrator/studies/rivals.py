@@ -19,7 +19,7 @@ from segtransfer.studies.equal_cost import (
 from segtransfer.studies.study import Study, ease, signed
 from segtransfer.studies.verdicts import NEGLIGIBLE, Reading, Verdict, judge
 
-JUDGED = "ds-mi"
+OURS = "ds-mi"
 RIVALS: dict[str, dict[str, Any]] = {
     "mi": {"preset": "mi"},
     "di-mi": {"preset": "di-mi"},
@@ -30,7 +30,9 @@ RIVALS: dict[str, dict[str, Any]] = {
     "sia-mi": {"preset": "sia", "transforms": [{"sia": {"copies": 1}}]},
 }
 
-PLAIN: dict[str, dict[str, Any]] = {"ds": {"preset": "ds"}}  # without momentum, beside PGD
+WITHOUT_MOMENTUM: dict[str, dict[str, Any]] = {
+    "ds": {"preset": "ds"}
+}  # without momentum, beside PGD
 
 
 def experiment(base: BaseExperiment) -> Experiment:
@@ -42,7 +44,7 @@ def experiment(base: BaseExperiment) -> Experiment:
     Raises:
         InputError: If the base's only source is its only target.
     """
-    attacks = {JUDGED: {"preset": JUDGED}, **RIVALS, **PLAIN}
+    attacks = {OURS: {"preset": OURS}, **RIVALS, **WITHOUT_MOMENTUM}
     return experiment_at_equal_cost(base, STUDY.name, attacks)
 
 
@@ -56,14 +58,14 @@ def findings(sample: Resampled, base: BaseExperiment) -> EqualCost:
     Raises:
         InputError: If all pairs are white-box.
     """
-    return compare(sample, base, JUDGED, list(RIVALS), list(PLAIN))
+    return compare(sample, base, OURS, list(RIVALS), list(WITHOUT_MOMENTUM))
 
 
 def sentences(numbers: EqualCost) -> list[str]:
     """Return the findings as sentences."""
     return [
         drops_in_words(numbers),
-        f"The drop under {JUDGED} minus the drop under PGD is {signed(numbers.baseline.behind)} "
+        f"The drop under {OURS} minus the drop under PGD is {signed(numbers.baseline.behind)} "
         "points.",
     ]
 

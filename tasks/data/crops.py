@@ -11,7 +11,7 @@ from segtransfer.tasks.data.spec import Crops
 from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.randomness import uniform
 
-DRAWS = 16  # places tried per crop asked for
+MOST_PLACES = 16  # places tried per crop asked for
 
 Box = tuple[slice, slice]  # rows and columns of a crop
 
@@ -27,7 +27,7 @@ def cut_crops(dataset: Dataset, crops: Crops) -> Dataset:
         crops: Size, number per image and share of the dominant class.
 
     Returns:
-        A data set with classes of pixels and of images. Ids are ``ID-cropN``, N from 0.
+        Classes of pixels and of images. Ids are ``ID-cropN``, N from 0.
 
     Raises:
         InputError: If images alone have a class, a crop exceeds an image, or no crop has a dominant
@@ -38,8 +38,7 @@ def cut_crops(dataset: Dataset, crops: Crops) -> Dataset:
             f"data.crops needs a class per pixel, and {dataset.name} has a class per image; leave "
             "data.crops out"
         )
-    items: list[DataItem] = []
-    places: dict[str, tuple[DataItem, Box]] = {}
+    items, places = list[DataItem](), dict[str, tuple[DataItem, Box]]()
     for item in dataset.items:
         for number, box in enumerate(_boxes(dataset, item, crops)):
             crop = replace(item, image_id=f"{item.image_id}-crop{number}")
@@ -48,7 +47,7 @@ def cut_crops(dataset: Dataset, crops: Crops) -> Dataset:
     if not items:
         raise InputError(
             f"no crop of {dataset.name} has a class on {crops.min_share:.0%} of its pixels; give a "
-            "smaller data.crops.size or data.crops.min_share"
+            "smaller size or min_share in data.crops"
         )
 
     def read_label(crop: DataItem) -> np.ndarray:
@@ -79,7 +78,7 @@ def _boxes(dataset: Dataset, item: DataItem, crops: Crops) -> Iterator[Box]:
             f"{label.shape[1]} (height x width); give a size of at most the image's"
         )
     found = 0
-    for draw in range(DRAWS * crops.per_image):
+    for draw in range(MOST_PLACES * crops.per_image):
         top, left = (
             int(uniform(f"crop {side}", item.image_id, draw) * (length - cut + 1))
             for side, length, cut in (

@@ -55,17 +55,19 @@ def check_logits(
             f"{len(images)} images of {num_classes} classes; return N x K, or leave classifier out "
             "for a model with a class per pixel"
         )
-    if shape in (wanted[:2], [*wanted[:2], 1, 1]) and shape != wanted:
-        raise InputError(
-            f"{who} returned logits of shape {shape}, a class per image; set classifier: true, or "
-            f"return N x K x H x W, here {wanted}"
-        )
     if shape != wanted:
         raise InputError(
             f"{who} returned logits of shape {shape} for images of shape {list(images.shape)}; "
             f"return N x K x H x W, here {wanted}, resized to the size of the images"
+            f"{_classifier_hint(shape, wanted)}"
         )
     return output
+
+
+def _classifier_hint(shape: list[int], wanted: list[int]) -> str:
+    """Return a hint for logits with a class per image; an empty string for other shapes."""
+    of_images = shape in (wanted[:2], [*wanted[:2], 1, 1])
+    return ", or set classifier: true for a model with a class per image" if of_images else ""
 
 
 def check_finite(logits: torch.Tensor, image_ids: list[str], who: str) -> None:

@@ -151,6 +151,40 @@ def set_mmseg_model(**changes: Any) -> Change:
     return change
 
 
+def set_mmseg_classifier(spec: Spec, folder: Path) -> None:
+    """A classifier on the backbone of the zoo model's config, on crops."""
+    from safetensors.torch import save_file
+
+    from segtransfer.tasks.models.mmseg import read_config
+    from segtransfer.tasks.models.mmseg_build import build_backbone
+    from segtransfer.tasks.models.mmseg_classifier import PooledNetwork
+
+    config = str(ZOO[ZOO_MODEL].config)
+    network = PooledNetwork(build_backbone("a", read_config(config, None)), 256, 11)
+    state = {k: v for k, v in network.state_dict().items() if v.is_floating_point()}
+    save_file(state, folder / "classifier.safetensors")
+    set_mmseg_model(checkpoint=str(folder / "classifier.safetensors"), classifier=True)(
+        spec, folder
+    )
+    spec["data"]["crops"] = {"size": [16, 16]}
+
+
+def set_pooled(**fields: Any) -> Change:
+    """A toy that pools its logits, on crops, which have a class per pixel and per image."""
+
+    def change(spec: Spec, folder: Path) -> None:
+        weights = [[float(i == j) for j in range(3)] for i in range(len(CLASSES))]
+        source = {"callable": "tests.toys:pooled", "arguments": {"weights": weights}, **fields}
+        spec["models"] = [{"name": "a", "torch": source}]
+        cropped()(spec, folder)
+
+    return change
+
+
+def cropped(**fields: Any) -> Change:
+    return set_to("data.crops", {"size": [16, 16], "min_share": 0.1, **fields})
+
+
 def widened_config(folder: Path) -> str:
     """The zoo model's config with another, equally fitting, value."""
     path = folder / "widened.py"
@@ -457,6 +491,9 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
         with_weights(the_base),
         with_weights(set_to("data.label_map", {"road": "ground", "sky": "ground", "tree": "tree"})),
     ),
+    "data.crops.size": (cropped(), cropped(size=[16, 20])),
+    "data.crops.per_image": (cropped(), cropped(per_image=2)),
+    "data.crops.min_share": (cropped(), cropped(min_share=0.36)),
     "data.image_suffix": (suffixed(), suffixed(image_suffix="_b")),
     "data.label_suffix": (suffixed(), suffixed(label_suffix="_b")),
     "data.ignore_index": (whole_labels(255), whole_labels(0)),
@@ -473,12 +510,14 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
         set_mmseg_model(sha256=ZOO[ZOO_MODEL].sha256),
     ),
     "models.mmseg.weights": (set_mmseg_model(config=widened_config), set_published),
+    "models.mmseg.classifier": (set_mmseg_model(), set_mmseg_classifier),
     "models.mmseg.trust": (set_mmseg_model(), set_mmseg_model(trust=True)),
     "models.adapter.kind": (set_own("models", "One"), set_own("models", "Other")),
     "models.torch.callable": (
         the_base,
         set_to("models.0.torch.callable", "tests.toys:failing"),
     ),
+    "models.torch.classifier": (set_pooled(), set_pooled(classifier=True)),
     "models.torch.arguments": (the_base, set_to("models.0.torch.arguments", {"seed": 7})),
     "models.torch.weights": (set_weights(), set_weights(seed=8)),
     "models.torch.sha256": (set_weights(), set_weights(told=True)),

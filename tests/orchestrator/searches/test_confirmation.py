@@ -212,7 +212,7 @@ def test_intervals_are_corrected_for_the_number_of_the_best(
 
 
 def claim(search: Search, results: Results) -> str:
-    return verdict(compare(search, results))
+    return verdict(compare(search, results), "mIoU")
 
 
 def test_verdict_reverses_with_exchanged_attacks(
@@ -277,7 +277,7 @@ def made(
 def test_the_verdict_is_on_the_strictest_targets_and_the_closest_baseline(
     comparisons: list[ConfirmedDifference], claim: str
 ) -> None:
-    told = verdict(comparisons)
+    told = verdict(comparisons, "mIoU")
     assert claim in told
     assert told.endswith(").")
 
@@ -313,13 +313,13 @@ def test_single_loss_among_many_comparisons_is_corrected_by_holm(
     monkeypatch.setattr(confirm, "Resampled", FromPValues)
     found = compare(search, replace(results, manifest=manifest))
     assert len(found) == 8
-    assert claim in verdict(found)
+    assert claim in verdict(found, "mIoU")
     assert {c.beyond_noise for c in found if c.baseline == "base-0"} == {p < 0.05 / 8}
 
 
 def test_verdict_is_about_best_1_only() -> None:
     second = replace(made(3, 5), attack="best-2")
-    assert "best-1 beats every baseline" in verdict([made(-9, -7), second])
+    assert "best-1 beats every baseline" in verdict([made(-9, -7), second], "mIoU")
 
 
 # -- carry-over -------------------------------------------------------------------------------

@@ -199,7 +199,7 @@ def test_the_best_is_confirmed_on_new_images_and_a_held_out_model_at_equal_cost(
     assert raw == {targets: pytest.approx(-drop) for targets, drop in drops.items()}
     costs = {float(found.results.cost(a)["forward_equivalents"]) for a in found.results.attacks}
     assert costs == {2.0}
-    told = verdict(found.comparisons)
+    told = verdict(found.comparisons, "mIoU")
     assert "new models of another backbone than the source's, best-1" in told
     assert "beats every baseline" in told
     assert "only as raw, which is inconclusive" in told, "at the bound both images are equal"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segtransfer.statistics import design_of
-from segtransfer.statistics.design import GROWTH, bootstrap_moments, cluster, factor_of
+from segtransfer.statistics.design import SIZE_POWER, bootstrap_moments, cluster, factor_of
 from tests.orchestrator.toy_experiments import run_toy, toy_spec, write_images
 
 
@@ -46,10 +46,10 @@ def test_a_single_cluster_has_no_share_and_no_freedom() -> None:
 def test_uneven_clusters_have_the_moments_of_simulated_bootstraps(sizes: list[int]) -> None:
     """The variance over bootstraps is |s - p sum(s)|^2 / N^2 for the sums s of clusters."""
     generator, whole = np.random.default_rng(0), np.array(sizes, float)
-    sums = generator.normal(0, whole ** (GROWTH / 2), (200_000, len(sizes)))
+    sums = generator.normal(0, whole ** (SIZE_POWER / 2), (200_000, len(sizes)))
     shown = ((sums - whole / whole.sum() * sums.sum(1, keepdims=True)) ** 2).sum(1)
     captured, freedom = bootstrap_moments(sizes)
-    assert captured == pytest.approx(shown.mean() / (whole**GROWTH).sum(), rel=0.01)
+    assert captured == pytest.approx(shown.mean() / (whole**SIZE_POWER).sum(), rel=0.01)
     assert freedom == pytest.approx(2 * shown.mean() ** 2 / shown.var(), rel=0.03)
     assert 1 - 1e-9 <= freedom < len(sizes)
 

@@ -122,7 +122,9 @@ def test_segmenter_marked_as_classifier_is_refused() -> None:
 def test_classifier_without_the_mark_is_refused() -> None:
     source = {"callable": "tests.toys:pooled", "arguments": {"weights": WEIGHTS}}
     model = adapters.load(ModelSpec.model_validate({"name": "toy", "torch": source}))
-    with pytest.raises(Exception, match="a class per image; set classifier: true"):
+    with pytest.raises(
+        Exception, match="or set classifier: true for a model with a class per image"
+    ):
         model(torch.zeros(1, 3, 32, 32))
 
 
