@@ -40,7 +40,7 @@ def test_terminal_prints_best_trials_comparison_and_verdict(found: SearchResult)
     for part in ("best-1 − pgd", "best-2 − pgd", "eps*sign"):
         assert part in text
     assert text.count("searched, same backbone:") == text.count("held-out, other backbone:") == 2
-    assert verdict(found.comparisons)[:60] in text
+    assert verdict(found.comparisons, "mIoU")[:60] in text
     assert "by Holm over all 8 differences" in text
     assert "6 images in 4 schedules" in text, "so many of the ten groups have an image"
     assert "images have 4 schedules, but a claim needs at least 10. Add" in text
