@@ -136,6 +136,11 @@ class Measures:
         """Return the shipped metrics that make sense for the targets."""
         return tuple(name for name in ALL_METRICS if is_offered(name, self.headline))
 
+    @property
+    def classes(self) -> list[str]:
+        """Return the names of the K classes."""
+        return list(self.manifest.classes)
+
     def needs_source(self, attack: str) -> bool:
         """Return whether an attack uses a model; an attack of zero steps uses none."""
         return self.manifest.attacks[attack].steps > 0

@@ -129,11 +129,6 @@ class Results(Measures, Drawn):
         """Return the names of the targets, the columns of matrices."""
         return list(self.manifest.targets)
 
-    @property
-    def classes(self) -> list[str]:
-        """Return the names of the K classes."""
-        return list(self.manifest.classes)
-
     def attack_spec(self, attack: str) -> ManifestAttack:
         """Return the resolved spec of a variant's attack; raise KeyError for an unknown variant."""
         return self.manifest.attacks[attack]
