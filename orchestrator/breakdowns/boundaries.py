@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from segtransfer.breakdowns.groups import AttackedGroup
+from segtransfer.breakdowns.groups import AttackedGroup, cells_with_clean
 from segtransfer.breakdowns.parts import MeasuredParts, part_tables
 from segtransfer.breakdowns.predictions import Counter, count_predictions
 from segtransfer.breakdowns.tables import Breakdown
-from segtransfer.experiment.task import CLEAN
 from segtransfer.results import Results
 from segtransfer.statistics import Resampled
 from segtransfer.tasks.labels import IGNORE_INDEX
@@ -33,9 +32,7 @@ def by_boundary(results: Results, groups: Sequence[AttackedGroup]) -> Breakdown:
     Raises:
         InputError: If a shard or a prediction is missing or damaged.
     """
-    wanted = {cell for group in groups for cell in group.cells}
-    clean = {(CLEAN, None, target) for *_, target in wanted}
-    every, right = count_predictions(results, wanted | clean, _counter)
+    every, right = count_predictions(results, cells_with_clean(groups), _counter)
     parts = MeasuredParts(
         names=REGIONS,
         labelled=every.astype(np.int64),

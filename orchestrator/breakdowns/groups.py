@@ -1,5 +1,6 @@
 """Pair groups of attacks with all results, in which breakdowns take their means."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from segtransfer.errors import InputError
@@ -31,6 +32,12 @@ class AttackedGroup:
         return HEADLINES[self.group] if self.group else OVER_TARGETS
 
 
+def cells_with_clean(groups: Iterable[AttackedGroup]) -> set[MatrixIndex]:
+    """Return the cells of some groups, and the clean cell of each target."""
+    attacked = {cell for group in groups for cell in group.cells}
+    return attacked | {(CLEAN, None, target) for *_, target in attacked}
+
+
 def complete_groups(
     results: Results, attack: str | None
 ) -> tuple[list[AttackedGroup], tuple[str, ...]]:
@@ -51,7 +58,7 @@ def complete_groups(
     complete, notes = [], []
     for name in main_attacks(results) if attack is None else [attack]:
         for group in _groups_of(results, name):
-            needed = {cell for c in group.cells for cell in (c, (CLEAN, None, c[2]))}
+            needed = cells_with_clean([group])
             if lacking := len(needed - results.counts.keys()):
                 notes.append(
                     f"PARTIAL: {name} on {group.words} is left out, because {lacking} of "

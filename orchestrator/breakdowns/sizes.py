@@ -5,12 +5,12 @@ from functools import partial
 
 import numpy as np
 
-from segtransfer.breakdowns.groups import AttackedGroup
+from segtransfer.breakdowns.groups import AttackedGroup, cells_with_clean
 from segtransfer.breakdowns.object_quarters import QUARTERS, count, quarter_edges, quarters, recall
 from segtransfer.breakdowns.parts import MeasuredParts, PartScores, part_tables
 from segtransfer.breakdowns.predictions import Counter, count_predictions, lost
 from segtransfer.breakdowns.tables import Breakdown
-from segtransfer.experiment.task import CLEAN, MatrixIndex
+from segtransfer.experiment.task import MatrixIndex
 from segtransfer.results import Results
 from segtransfer.results.reader import ExperimentReader
 from segtransfer.statistics import Resampled
@@ -31,9 +31,7 @@ def by_size(results: Results, groups: Sequence[AttackedGroup]) -> Breakdown:
     Raises:
         InputError: If a shard or a prediction is missing or damaged.
     """
-    wanted = {cell for group in groups for cell in group.cells}
-    clean = {(CLEAN, None, target) for *_, target in wanted}
-    parts, areas = _size_parts(results, wanted | clean)
+    parts, areas = _size_parts(results, cells_with_clean(groups))
     tables, notes = part_tables(Resampled(results), parts, groups)
     medians = ", ".join(
         f"{name} {np.median(found):.0f}"

@@ -16,7 +16,8 @@ class PartRow:
 
     Attributes:
         part: The name: a class, a quarter of object sizes, a region, or an image id.
-        pixels: The number of labelled pixels of the part, over all images.
+        pixels: The number of labelled pixels of the part, over all images; a classifier labels one
+            pixel per image.
         images: The number of images with such pixels.
         clean: The measure on clean images in percent, mean over the targets of the pairs.
         attacked: The measure under attack in percent, mean over pairs.

@@ -25,6 +25,7 @@ from segtransfer.reporting.paper_tables import images_of, width_of
 from segtransfer.results import Results
 from segtransfer.results.text import signed_number
 from segtransfer.statistics import Interval
+from segtransfer.tasks.image_metrics import OF_PIXELS
 
 PARTS_PAGE, PARTS_TEXT, PARTS_DATA = "breakdowns.html", "breakdowns.md", "breakdowns.json"
 
@@ -116,28 +117,31 @@ def _table(results: Results, breakdown: Breakdown, table: PartTable) -> PaperTab
         if outliers
         else [list(table.rows)]
     )
+    of_pixels = results.headline == OF_PIXELS
+    counted = ("labelled pixels",) if of_pixels else ()
     last = "robust z" if outliers else "images"
     return PaperTable(
         label=f"{results.name} {breakdown.by} {table.attack} {table.group}",
         caption=f"{table.attack}, {table.words} ({count}): {breakdown.measure} in %, drop in "
         f"points. {table.about}".strip(),
-        head=(breakdown.by, "clean", "attacked", "drop", "labelled pixels", last),
+        head=(breakdown.by, "clean", "attacked", "drop", *counted, last),
         sections=tuple(
-            tuple(PaperRow(row.part, _cells(row, outliers)) for row in part)
+            tuple(PaperRow(row.part, _cells(row, outliers, of_pixels)) for row in part)
             for part in parts
             if part
         ),
     )
 
 
-def _cells(row: PartRow, outlier: bool) -> tuple[PaperCell, ...]:
-    """Return the estimates, the labelled pixels, and the robust z or the number of images."""
+def _cells(row: PartRow, outlier: bool, of_pixels: bool) -> tuple[PaperCell, ...]:
+    """Return the estimates, labelled pixels if any, and robust z or number of images."""
+    counted = (PaperCell(f"{row.pixels:,}"),) if of_pixels else ()
     last = signed_number(row.z) if outlier else f"{row.images:,}"
     return (
         _cell(row.clean, coloured=True),
         _cell(row.attacked, coloured=True),
         _cell(row.drop, coloured=False),
-        PaperCell(f"{row.pixels:,}"),
+        *counted,
         PaperCell(last),
     )
 

@@ -39,7 +39,8 @@ def signed_number(value: float, digits: int = 1) -> str:
         value: The difference; NaN is a dash.
         digits: The number of decimals.
     """
-    return "–" if math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
+    # The sum with 0.0 removes the sign of a negative zero.
+    return "–" if math.isnan(value) else f"{value + 0.0:+.{digits}f}".replace("-", "−")
 
 
 def signed_interval(value: float, low: float, high: float) -> str:

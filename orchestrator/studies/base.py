@@ -12,6 +12,7 @@ from segtransfer.experiment.reading import read_experiment, read_spec
 from segtransfer.experiment.recipes import EXPERIMENT_RECIPES, STUDY_BASES
 from segtransfer.experiment.spec import Experiment
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.models import adapters
 from segtransfer.tasks.schema import Frozen, Name, Text, suggest
 
 DEFAULT = "zoo"
@@ -63,16 +64,6 @@ class BaseExperiment(Experiment):
                         "study.{field} names '{name}', which is no model; {hint}",
                         {"field": field, "name": name, "hint": suggest(name, names)},
                     )
-        for model in self.models:
-            sources = (model.torch, model.mmseg)
-            if any(source is not None and source.classifier for source in sources):
-                raise PydanticCustomError(
-                    "classifier",
-                    "studies measure mIoU of segmentation models, and model '{name}' is a "
-                    "classifier; name segmentation models, or compare attacks on classifiers with "
-                    "segtransfer run and compare",
-                    {"name": model.name},
-                )
         if not any(attack.steps for attack in self.attacks):
             raise PydanticCustomError(
                 "no_steps",
@@ -162,8 +153,15 @@ def experiment_of(
         The validated experiment.
 
     Raises:
-        InputError: If the experiment is wrong.
+        InputError: If the experiment is wrong, or a model is a classifier.
     """
+    for model in base.models:
+        if adapters.describe(model).classifier:
+            raise InputError(
+                f"Studies measure mIoU of segmentation models, and model '{model.name}' is a "
+                "classifier. Name segmentation models, or compare attacks on classifiers with "
+                "segtransfer run and compare."
+            )
     content = base.model_dump(mode="json", exclude={"study"})
     name = f"{base.name[:60]}-{study}"
     return read_experiment({**content, "name": name, "attacks": list(attacks), **changes})

@@ -127,3 +127,14 @@ def noisy(value: float, noise: float, seed: int = 0) -> list[float]:
     """A value an image, scattered by ``noise`` around ``value``."""
     drawn = np.random.default_rng(seed).normal(0, noise, IMAGES)
     return list(value + drawn - drawn.mean())
+
+
+def gains_over_pgd(**gains: float) -> Scores:
+    """PGD takes 20 points, and an attack as many more as given here by name, else 2."""
+
+    def scores(attack: str, source: str, target: str) -> float:
+        name = attack.split(":")[0].replace("-", "_")
+        more = {"pgd": 0.0, **gains}.get(name, 2.0)
+        return RIGHT - 20 - more - 30 * (source == target)
+
+    return scores

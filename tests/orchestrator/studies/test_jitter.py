@@ -1,22 +1,15 @@
 """Jitter: wide ranges of scales against small ones, shifts, mirror images and paddings."""
 
-from typing import Any
-
 import pytest
 
 from segtransfer.studies.jitter import JITTERS, STUDY
-from tests.orchestrator.studies.made_up import RIGHT, base_of, noisy, numbers_of, standings
-
-
-def scores_of(**gains: float) -> Any:
-    """PGD takes 20 points, and an attack as many more as given here, else 2."""
-
-    def scores(attack: str, source: str, target: str) -> float:
-        name = attack.split(":")[0].replace("-", "_")
-        more = {"pgd": 0.0, **gains}.get(name, 2.0)
-        return RIGHT - 20 - more - 30 * (source == target)
-
-    return scores
+from tests.orchestrator.studies.made_up import (
+    base_of,
+    gains_over_pgd,
+    noisy,
+    numbers_of,
+    standings,
+)
 
 
 def test_ranges_reach_as_far_up_as_down_and_the_widest_is_the_default() -> None:
@@ -33,13 +26,13 @@ def test_ranges_reach_as_far_up_as_down_and_the_widest_is_the_default() -> None:
 
 
 def test_gain_of_wide_ranges_alone_supports_the_claim() -> None:
-    assert standings(STUDY, scores_of(scales_50=9, scales_25=9))["A4"] == "supports"
+    assert standings(STUDY, gains_over_pgd(scales_50=9, scales_25=9))["A4"] == "supports"
 
 
 def test_equal_gains_of_all_jitter_contradict_the_claim() -> None:
-    numbers = numbers_of(STUDY, scores_of())
+    numbers = numbers_of(STUDY, gains_over_pgd())
     assert numbers.over_best["raw"].value == pytest.approx(0, abs=1e-4)
-    assert standings(STUDY, scores_of())["A4"] == "contradicts"
+    assert standings(STUDY, gains_over_pgd())["A4"] == "contradicts"
     assert "equality within 0.5 points is shown" in STUDY.paragraph(numbers)
 
 
@@ -47,11 +40,11 @@ def test_equal_gains_of_all_jitter_contradict_the_claim() -> None:
 def test_a_single_control_that_gains_as_much_as_wide_ranges_contradicts_the_claim(
     control: str,
 ) -> None:
-    assert standings(STUDY, scores_of(scales_50=9, **{control: 9}))["A4"] == "contradicts"
+    assert standings(STUDY, gains_over_pgd(scales_50=9, **{control: 9}))["A4"] == "contradicts"
 
 
 def test_a_wide_range_that_gains_as_much_does_not_count_as_a_control() -> None:
-    assert standings(STUDY, scores_of(scales_50=9, scales_25=12))["A4"] == "supports"
+    assert standings(STUDY, gains_over_pgd(scales_50=9, scales_25=12))["A4"] == "supports"
 
 
 def test_jitter_that_differs_by_noise_leaves_the_claim_open() -> None:

@@ -1,23 +1,16 @@
 """Rivals: dynamic scaling with momentum against the best other transform, at equal cost."""
 
-from typing import Any
-
 import pytest
 
 from segtransfer.reporting.studies.equal_cost import draw_equal_cost
 from segtransfer.studies.rivals import RIVALS, STUDY
-from tests.orchestrator.studies.made_up import RIGHT, base_of, noisy, numbers_of, standings
-
-
-def scores_of(**gains: float) -> Any:
-    """PGD takes 20 points, and an attack as many more as given here, else 2."""
-
-    def scores(attack: str, source: str, target: str) -> float:
-        name = attack.split(":")[0].replace("-", "_")
-        more = {"pgd": 0.0, **gains}.get(name, 2.0)
-        return RIGHT - 20 - more - 30 * (source == target)
-
-    return scores
+from tests.orchestrator.studies.made_up import (
+    base_of,
+    gains_over_pgd,
+    noisy,
+    numbers_of,
+    standings,
+)
 
 
 def test_every_attack_has_the_cost_and_eps_of_the_base() -> None:
@@ -32,7 +25,7 @@ def test_every_attack_has_the_cost_and_eps_of_the_base() -> None:
 
 
 def test_differences_to_the_best_rival_equal_a_count_by_hand() -> None:
-    numbers = numbers_of(STUDY, scores_of(ds_mi=9, rdi_mi=6, sia_mi=5))
+    numbers = numbers_of(STUDY, gains_over_pgd(ds_mi=9, rdi_mi=6, sia_mi=5))
     assert numbers.best("raw").name == "rdi-mi"
     assert numbers.over_best["raw"].value == pytest.approx(3, abs=1e-4)
     assert numbers.baseline.behind["equal-rms"].value == pytest.approx(9, abs=1e-4)
@@ -43,7 +36,7 @@ def test_differences_to_the_best_rival_equal_a_count_by_hand() -> None:
 def test_best_rival_may_differ_by_score() -> None:
     def scores(attack: str, source: str, target: str) -> float:
         best = "di-mi:rms" if attack.endswith(":rms") else "flip-mi"
-        return scores_of(ds_mi=9)(attack, source, target) - 4 * (attack == best)
+        return gains_over_pgd(ds_mi=9)(attack, source, target) - 4 * (attack == best)
 
     numbers = numbers_of(STUDY, scores)
     assert [numbers.best(score).name for score in ("raw", "equal-rms")] == ["flip-mi", "di-mi"]
@@ -51,14 +44,14 @@ def test_best_rival_may_differ_by_score() -> None:
 
 
 def test_dynamic_scaling_and_its_best_rival_exchanged_flip_the_claim() -> None:
-    assert standings(STUDY, scores_of(ds_mi=9, rdi_mi=6))["A5"] == "supports"
-    assert standings(STUDY, scores_of(ds_mi=6, rdi_mi=9))["A5"] == "contradicts"
-    assert standings(STUDY, scores_of(ds_mi=6, rdi_mi=6))["A5"] == "open"
+    assert standings(STUDY, gains_over_pgd(ds_mi=9, rdi_mi=6))["A5"] == "supports"
+    assert standings(STUDY, gains_over_pgd(ds_mi=6, rdi_mi=9))["A5"] == "contradicts"
+    assert standings(STUDY, gains_over_pgd(ds_mi=6, rdi_mi=6))["A5"] == "open"
 
 
 def test_a_gain_over_pgd_alone_does_not_support_the_claim() -> None:
     """Dynamic scaling beats PGD by 15 points, but a rival by nothing."""
-    assert standings(STUDY, scores_of(ds_mi=15, mi=15))["A5"] == "open"
+    assert standings(STUDY, gains_over_pgd(ds_mi=15, mi=15))["A5"] == "open"
 
 
 def test_rivals_that_differ_by_noise_leave_the_claim_open() -> None:
@@ -69,7 +62,7 @@ def test_rivals_that_differ_by_noise_leave_the_claim_open() -> None:
 
 
 def test_figure_has_every_attack_once_per_panel() -> None:
-    figure = draw_equal_cost(numbers_of(STUDY, scores_of(ds_mi=9)), "Question?\nfacts")
+    figure = draw_equal_cost(numbers_of(STUDY, gains_over_pgd(ds_mi=9)), "Question?\nfacts")
     left, right = ([t.get_text() for t in axes.get_yticklabels()] for axes in figure.axes)
     assert len(left) == len(set(left)) == 9
     assert len(right) == 8

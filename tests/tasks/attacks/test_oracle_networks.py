@@ -145,16 +145,14 @@ def test_white_box_on_a_network_equals_its_loop(
     monkeypatch.setattr(
         papers.step_random, "image_noise", lambda _seed, name, _shape: noise[int(name[6:])]
     )
-    ce, masked = papers.ce, papers.masked_ce
+    ce = papers.ce
     if name == "apgd":
         (made,) = papers.ours(loop="apgd", steps=12)
         theirs = papers.each(lambda c, y, x: papers.apgd(c, y, x, 12, ce, ce), start=0)
     elif name == "sea":
-        rule = {"apgd": {"track": "cross-entropy", "keep": "fooled"}}
-        (made,) = papers.ours(loop=rule, steps=12, loss="masked-cross-entropy")
-        theirs = papers.each(
-            lambda c, y, x: papers.apgd(c, y, x, 12, masked, ce, fooled=True), start=0
-        )
+        rule = {"apgd": {"shrinking": True, "track": "cross-entropy", "keep": "fooled"}}
+        (made,) = papers.ours(loop=rule, steps=12, loss="masked-cross-entropy", start="uniform")
+        theirs = papers.each(partial(papers.sea, steps=12), start=2 * papers.EPS)
     else:
         loss, score = (
             ("cross-entropy", ce) if name == "padam-ce" else ("cosine", papers.cosine_distance)

@@ -2,6 +2,7 @@
 time, in double precision, without a seam of ours."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -128,6 +129,16 @@ def padam(
     return clean + delta
 
 
+def sea(clean: torch.Tensor, labels: torch.Tensor, x: torch.Tensor, *, steps: int) -> torch.Tensor:
+    """30 % of the steps at 2 eps from noise of 2 eps, 30 % at 1.5 eps, the rest at eps."""
+    early = int(0.3 * steps)
+    for radius, taken in ((2, early), (1.5, early), (1, steps - 2 * early)):
+        ball = radius * EPS
+        x = (clean + (x - clean).clamp(-ball, ball)).clamp(0, 1)
+        x = apgd(clean, labels, x, taken, masked_ce, ce, radius=ball, fooled=True)
+    return x
+
+
 def each(make: Callable[..., torch.Tensor], *, start: float) -> torch.Tensor:
     """The images one by one; ``start`` is the radius of the noise."""
     images, labels, noise = pictures()
@@ -165,19 +176,9 @@ def test_apgd_tracks_another_loss(keep: str) -> None:
 
 @pytest.mark.parametrize("steps", [3, 20, 43])
 def test_a_shrinking_radius_is_seas(steps: int) -> None:
-    """30 % of the steps at 2 eps from noise of 2 eps, 30 % at 1.5 eps, the rest at eps."""
-
-    def sea(clean: torch.Tensor, labels: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        early = int(0.3 * steps)
-        for radius, taken in ((2, early), (1.5, early), (1, steps - 2 * early)):
-            ball = radius * EPS
-            x = (clean + (x - clean).clamp(-ball, ball)).clamp(0, 1)
-            x = apgd(clean, labels, x, taken, masked_ce, ce, radius=ball, fooled=True)
-        return x
-
     rule = {"apgd": {"shrinking": True, "track": "cross-entropy", "keep": "fooled"}}
     (made,) = ours(loop=rule, steps=steps, loss="masked-cross-entropy", start="uniform")
-    assert torch.allclose(made, each(sea, start=2 * EPS), rtol=0, atol=1e-12)
+    assert torch.allclose(made, each(partial(sea, steps=steps), start=2 * EPS), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "cosine"])
