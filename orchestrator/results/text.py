@@ -71,7 +71,7 @@ def cell(value: float, drop: float) -> str:
     """
     if math.isnan(value) or math.isnan(drop):
         return number(value)
-    return f"{value:.1f} ({'−' if drop >= 0 else '+'}{abs(drop):.1f})"
+    return f"{value:.1f} ({signed_number(-drop)})"
 
 
 def rows(results: Results, attack: str) -> list[str]:
