@@ -328,7 +328,7 @@ def study_table(result: StudyResult) -> PaperTable:
     facts = result.numbers.facts
     judged = [] if facts.one_schedule else result.study.verdicts(result.numbers)
     rows = tuple(
-        PaperRow(f"{v.claim}", (PaperCell(v.standing), PaperCell(f"{CLAIMS[v.claim]}: {v.reason}")))
+        PaperRow(v.title, (PaperCell(v.standing), PaperCell(f"{CLAIMS[v.claim]}: {v.reason}")))
         for v in judged
     )
     return PaperTable(

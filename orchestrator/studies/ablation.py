@@ -1,4 +1,4 @@
-"""Ablation (A5, A6): the effect of each part of dynamic scaling, changed along a single axis.
+"""Ablation: the effect of each part of dynamic scaling, changed along a single axis.
 
 Every variant costs the same and is compared, paired, with default dynamic scaling and with PGD.
 Differences beyond noise are corrected for the number of variants (Holm).
@@ -21,18 +21,15 @@ from segtransfer.studies.base import (
 )
 from segtransfer.studies.contrasts import gain
 from segtransfer.studies.study import (
-    OVER_PGD,
     Facts,
     IntervalByScore,
     Study,
-    ease,
     facts_of,
     levels,
     signed,
     transfer_groups,
-    transfer_ratio,
 )
-from segtransfer.studies.verdicts import NEGLIGIBLE, Reading, Verdict, judge
+from segtransfer.studies.verdicts import Verdict, untested
 
 
 def _ds(**fields: Any) -> dict[str, Any]:
@@ -99,14 +96,12 @@ class Ablation:
         group: The pair group of all numbers.
         default: The gain of default dynamic scaling over PGD in percentage points, per score.
         variants: The variants.
-        ratio: The transfer ratio of default dynamic scaling in percent, per score.
     """
 
     facts: Facts
     group: str
     default: IntervalByScore
     variants: tuple[AblationSetting, ...]
-    ratio: IntervalByScore
 
 
 def experiment(base: BaseExperiment) -> Experiment:
@@ -163,7 +158,6 @@ def findings(sample: Resampled, base: BaseExperiment) -> Ablation:
         group=group,
         default=over("ds", "pgd"),
         variants=variants,
-        ratio=transfer_ratio(sample, "ds", pairs),
     )
 
 
@@ -214,17 +208,8 @@ def sentences(numbers: Ablation) -> list[str]:
 
 
 def verdicts(numbers: Ablation) -> list[Verdict]:
-    """Return the verdicts on A5 and A6.
-
-    Returns:
-        A5 by the gain of default dynamic scaling over PGD; A6 as ``ease``.
-    """
-    words = f"the drop under default dynamic scaling minus PGD is {signed(numbers.default)} points"
-    gained = Reading("A5", f"{words}; {OVER_PGD}", equality=NEGLIGIBLE)
-    return [
-        judge(gained, numbers.default, numbers.facts.scope),
-        ease([numbers.ratio], numbers.facts),
-    ]
+    """Return that no claim is tested: a gain over PGD alone supports nothing."""
+    return [untested("A5", "PGD is the only other attack here; the study rivals has the others")]
 
 
 STUDY: Study[Ablation] = Study(

@@ -1,11 +1,11 @@
-"""Sweep over eps (A5, A6): the transfer of dynamic scaling at several attack strengths."""
+"""Sweep over eps (A5, A6): dynamic scaling and its best rival at several attack strengths."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import PAIR_GROUPS
 from segtransfer.results.text import TARGETS_OF
-from segtransfer.statistics import Interval, Resampled, holm, pairs_of
+from segtransfer.statistics import Interval, Resampled, pairs_of
 from segtransfer.studies.base import (
     SCORES,
     BaseExperiment,
@@ -15,22 +15,20 @@ from segtransfer.studies.base import (
 )
 from segtransfer.studies.contrasts import gain
 from segtransfer.studies.study import (
-    OVER_PGD,
     Facts,
     IntervalByScore,
     Study,
     ease,
     facts_of,
     signed,
-    spread,
     transfer_groups,
     transfer_ratio,
 )
 from segtransfer.studies.verdicts import NEGLIGIBLE, Reading, Verdict, judge
 
 LEVELS = (2, 4, 8, 16)  # of 255
-SWEPT_ATTACKS = {"noise": "noise", "pgd": "PGD", "mi": "MI", "ds": "DS", "ds-mi": "DS-MI"}
-BASELINES = {"ds": "pgd", "ds-mi": "mi"}
+OURS, RIVAL, BASELINE = "ds-mi", "rdi-mi", "pgd"
+SWEPT_ATTACKS = {"noise": "noise", BASELINE: "PGD", RIVAL: "RDI-MI", OURS: "DS-MI"}
 
 
 @dataclass(frozen=True)
@@ -51,24 +49,19 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Gain:
-    """The gain of an attack over its baseline at each eps.
+class Strength:
+    """The comparison at an eps, on the pair group of the verdicts.
 
     Attributes:
-        attack: A key of ``BASELINES``.
-        baseline: The baseline.
-        score: ``raw`` or ``equal-rms``.
-        group: The pair group.
-        values: The difference of mean drops in percentage points, per eps.
-        beyond: Whether each gain is beyond noise, after Holm's correction for the number of eps.
+        level: The eps, times 255.
+        gains: The drop under dynamic scaling minus the drop under ``RIVAL`` and under ``BASELINE``,
+            in percentage points per score, by attack.
+        ratio: The transfer ratio of dynamic scaling in percent, per score.
     """
 
-    attack: str
-    baseline: str
-    score: str
-    group: str
-    values: tuple[Interval, ...]
-    beyond: tuple[bool, ...]
+    level: int
+    gains: dict[str, IntervalByScore]
+    ratio: IntervalByScore
 
 
 @dataclass(frozen=True)
@@ -77,19 +70,15 @@ class Sweep:
 
     Attributes:
         facts: The data.
-        levels: The eps of the sweep, times 255.
-        group: The pair group of the verdicts.
+        group: The pair group of ``strengths``.
         lines: The drops.
-        gains: The gains.
-        ratios: The transfer ratio of dynamic scaling in percent, per eps and score.
+        strengths: The comparison at each eps of ``LEVELS``.
     """
 
     facts: Facts
-    levels: tuple[int, ...]
     group: str
     lines: tuple[Line, ...]
-    gains: tuple[Gain, ...]
-    ratios: tuple[IntervalByScore, ...]
+    strengths: tuple[Strength, ...]
 
 
 def experiment(base: BaseExperiment) -> Experiment:
@@ -124,50 +113,46 @@ def findings(sample: Resampled, base: BaseExperiment) -> Sweep:
         InputError: If all pairs are white-box.
     """
     results = sample.results
-    groups = transfer_groups(results)
-    lines, gains = [], []
-    for group in PAIR_GROUPS:
-        pairs = pairs_of(results, group)
-        for score, mark in SCORES.items() if pairs else ():
-            for attack in SWEPT_ATTACKS:
-                names = [f"{attack}-{level}{mark}" for level in LEVELS]
-                found = tuple(sample.mean(name, pairs, "drop") for name in names)
-                lines.append(Line(attack, score, group, found))
-            for attack, baseline in BASELINES.items():
-                values = tuple(
-                    gain(sample, f"{attack}-{level}{mark}", f"{baseline}-{level}{mark}", pairs)
-                    for level in LEVELS
-                )
-                beyond = tuple(holm([value.p for value in values]))
-                gains.append(Gain(attack, baseline, score, group, values, beyond))
-    pairs = pairs_of(results, groups[0])
-    return Sweep(
-        facts=facts_of(sample, f"{base.cost:g} forward equivalents per attack"),
-        levels=LEVELS,
-        group=groups[0],
-        lines=tuple(lines),
-        gains=tuple(gains),
-        ratios=tuple(transfer_ratio(sample, f"ds-{level}", pairs) for level in LEVELS),
-    )
-
-
-def judged(numbers: Sweep, attack: str) -> list[Gain]:
-    """Return the gains of an attack on the pair group of the verdicts, a gain per score."""
-    return [g for g in numbers.gains if (g.attack, g.group) == (attack, numbers.group)]
+    group = transfer_groups(results)[0]
+    pairs = pairs_of(results, group)
+    lines = [
+        Line(
+            attack,
+            score,
+            drawn,
+            tuple(sample.mean(f"{attack}-{level}{mark}", on, "drop") for level in LEVELS),
+        )
+        for drawn in PAIR_GROUPS
+        if (on := pairs_of(results, drawn))
+        for score, mark in SCORES.items()
+        for attack in SWEPT_ATTACKS
+    ]
+    strengths = [
+        Strength(
+            level,
+            {
+                other: {
+                    score: gain(sample, f"{OURS}-{level}{mark}", f"{other}-{level}{mark}", pairs)
+                    for score, mark in SCORES.items()
+                }
+                for other in (RIVAL, BASELINE)
+            },
+            transfer_ratio(sample, f"{OURS}-{level}", pairs),
+        )
+        for level in LEVELS
+    ]
+    facts = facts_of(sample, f"{base.cost:g} forward equivalents per attack")
+    return Sweep(facts, group, tuple(lines), tuple(strengths))
 
 
 def sentences(numbers: Sweep) -> list[str]:
     """Return the findings as sentences."""
     lines = []
-    for attack, baseline in BASELINES.items():
-        gains = {g.score: g for g in judged(numbers, attack)}
-        parts = [
-            f"{signed({score: g.values[i] for score, g in gains.items()})} at {level}/255"
-            for i, level in enumerate(numbers.levels)
-        ]
+    for other in (RIVAL, BASELINE):
+        parts = [f"{signed(at.gains[other])} at {at.level}/255" for at in numbers.strengths]
         lines.append(
-            f"On {TARGETS_OF[numbers.group]} the mean drop in mIoU under {SWEPT_ATTACKS[attack]} "
-            f"minus the drop under {SWEPT_ATTACKS[baseline]}, in points, is {'; '.join(parts)}."
+            f"On {TARGETS_OF[numbers.group]} the mean drop in mIoU under {SWEPT_ATTACKS[OURS]} "
+            f"minus the drop under {SWEPT_ATTACKS[other]}, in points, is {'; '.join(parts)}."
         )
     floor = next(
         line for line in numbers.lines
@@ -182,29 +167,30 @@ def sentences(numbers: Sweep) -> list[str]:
 
 
 def verdicts(numbers: Sweep) -> list[Verdict]:
-    """Return the verdicts on A5 and A6.
+    """Return the verdicts on A5 and A6 at each eps.
 
     Returns:
-        A5 by the gain of dynamic scaling over PGD at every eps, in all scores; A6 as ``ease``.
+        A5 by the gain of dynamic scaling over its rival, corrected for the number of eps; A6 as
+        ``ease``.
     """
-    gains = {
-        f"{g.score} at {level}": value
-        for g in judged(numbers, "ds")
-        for level, value in zip(numbers.levels, g.values, strict=True)
-    }
-    words = (
-        f"at eps {', '.join(map(str, numbers.levels))} of 255 the drop under DS minus PGD is "
-        f"{spread(gains)} points; {OVER_PGD}"
-    )
-    return [
-        judge(Reading("A5", words, equality=NEGLIGIBLE), gains, numbers.facts.scope),
-        ease(numbers.ratios, numbers.facts),
-    ]
+    found = []
+    for at in numbers.strengths:
+        words = (
+            f"the drop under {SWEPT_ATTACKS[OURS]} minus {SWEPT_ATTACKS[RIVAL]} is "
+            f"{signed(at.gains[RIVAL])} points"
+        )
+        eps = f"{at.level}/255"
+        reading = Reading("A5", words, equality=NEGLIGIBLE, at=eps)
+        facts = replace(numbers.facts, eps=at.level / 255)
+        looks = len(numbers.strengths)
+        found.append(judge(reading, at.gains[RIVAL], facts.scope, looks=looks))
+        found.append(ease(at.ratio, facts, eps))
+    return found
 
 
 STUDY: Study[Sweep] = Study(
     name="eps",
-    question="At which strengths does dynamic scaling transfer better?",
+    question="At which strengths does dynamic scaling transfer better than its best rival?",
     experiment=experiment,
     findings=findings,
     sentences=sentences,

@@ -1,4 +1,4 @@
-"""Heads (A3, A4, A5, A6): transfer between models with a shared backbone or a shared head.
+"""Heads (A3, A4, A6): transfer between models with a shared backbone or a shared head.
 
 Every pair of networks has the same or another backbone, and the same or another head. Contrasts are
 computed per target and averaged, so that differences in clean mIoU between targets cancel. If
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from segtransfer.errors import InputError
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results
-from segtransfer.results.text import TARGETS_OF
 from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
 from segtransfer.statistics.resampled import Values
 from segtransfer.studies.base import (
@@ -21,11 +20,10 @@ from segtransfer.studies.base import (
     check_transfer,
     experiment_of,
 )
-from segtransfer.studies.contrasts import combine, drops, gain, mean
+from segtransfer.studies.contrasts import combine, drops, mean
 from segtransfer.studies.study import (
     COMPARED_ATTACKS,
     EASY,
-    OVER_PGD,
     Facts,
     IntervalByScore,
     Study,
@@ -84,9 +82,8 @@ class Heads:
             the drop of pairs that share nothing, mean over targets with both.
         shared_head: As ``shared_backbone``, for the head.
         limit: Per score, the transfer ratio in percent under PGD of pairs that share nothing.
-        group: The pair group of ``gain`` and ``ratio``.
-        gain: Per score, the drop under dynamic scaling minus the drop under PGD.
-        ratio: Per score, the transfer ratio of dynamic scaling in percent.
+        ratio: Per score, the transfer ratio of dynamic scaling in percent, on models of another
+            backbone, or of the same if there are no others.
     """
 
     facts: Facts
@@ -95,8 +92,6 @@ class Heads:
     shared_backbone: IntervalByScore
     shared_head: IntervalByScore
     limit: IntervalByScore
-    group: str
-    gain: IntervalByScore
     ratio: IntervalByScore
 
     def of(self, name: str) -> SharedParts | None:
@@ -169,7 +164,7 @@ def kinds_of(results: Results, heads: dict[str, str]) -> dict[str, list[Pair]]:
 
 
 def findings(sample: Resampled, base: BaseExperiment) -> Heads:
-    """Compute drops by shared parts, contrasts, gain and transfer ratio.
+    """Compute drops by shared parts, contrasts and transfer ratios.
 
     Args:
         sample: The resampled results of the study's experiment.
@@ -178,8 +173,8 @@ def findings(sample: Resampled, base: BaseExperiment) -> Heads:
     Raises:
         InputError: If the head of a model is unknown, or all pairs are white-box.
     """
-    heads, group = heads_of(base), transfer_groups(sample.results)[0]
-    transfer = pairs_of(sample.results, group)
+    heads = heads_of(base)
+    transfer = pairs_of(sample.results, transfer_groups(sample.results)[0])
     kinds = kinds_of(sample.results, heads)
     shown = tuple(
         SharedParts(
@@ -211,8 +206,6 @@ def findings(sample: Resampled, base: BaseExperiment) -> Heads:
         shared_backbone=contrast(BACKBONE, NEITHER),
         shared_head=contrast(HEAD, NEITHER),
         limit=transfer_ratio(sample, "pgd", kinds[NEITHER]),
-        group=group,
-        gain={s: gain(sample, "ds" + m, "pgd" + m, transfer) for s, m in SCORES.items()},
         ratio=transfer_ratio(sample, "ds", transfer),
     )
 
@@ -248,11 +241,11 @@ def sentences(numbers: Heads) -> list[str]:
 
 
 def verdicts(numbers: Heads) -> list[Verdict]:
-    """Return the verdicts on A3, A4, A5 and A6.
+    """Return the verdicts on A3, A4 and A6.
 
     Returns:
-        A3 by ``limit``, which contradicts above the threshold of A6; A4 by ``shared_head``; A5 by
-        ``gain``; A6 as ``ease``. A claim whose numbers are empty is not tested.
+        A3 by ``limit``, which contradicts above the threshold of A6; A4 by ``shared_head``; A6 as
+        ``ease``. A claim whose numbers are empty is not tested.
     """
     scope = numbers.facts.scope
     limited = untested("A3", "no pair of models differs in backbone and head")
@@ -271,12 +264,7 @@ def verdicts(numbers: Heads) -> list[Verdict]:
         )
         reading = Reading("A4", words, equality=NEGLIGIBLE, effect=True, cause=True)
         cause = judge(reading, numbers.shared_head, scope)
-    words = (
-        f"on {TARGETS_OF[numbers.group]} the drop under dynamic scaling minus PGD is "
-        f"{signed(numbers.gain)} points; {OVER_PGD}"
-    )
-    better = judge(Reading("A5", words, equality=NEGLIGIBLE), numbers.gain, scope)
-    return [limited, cause, better, ease([numbers.ratio], numbers.facts)]
+    return [limited, cause, ease(numbers.ratio, numbers.facts)]
 
 
 STUDY: Study[Heads] = Study(

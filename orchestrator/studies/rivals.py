@@ -80,7 +80,7 @@ def verdicts(numbers: EqualCost) -> list[Verdict]:
     reading = Reading("A5", over_best_in_words(numbers), equality=NEGLIGIBLE)
     looks = len(numbers.others)
     found = judge(reading, numbers.over_best, numbers.facts.scope, looks=looks)
-    return [found, ease([numbers.ratio], numbers.facts)]
+    return [found, ease(numbers.ratio, numbers.facts)]
 
 
 STUDY: Study[EqualCost] = Study(

@@ -146,7 +146,7 @@ def summary(verdicts: Sequence[Verdict]) -> str:
         "open": "leaves {} open",
         "not tested": "does not test {}",
     }
-    lines = [f"{parts[v.standing].format(v.claim)} ({v.reason})" for v in verdicts]
+    lines = [f"{parts[v.standing].format(v.title)} ({v.reason})" for v in verdicts]
     return f"This {_listed(lines)}."
 
 
@@ -206,27 +206,24 @@ def transfer_ratio(sample: Resampled, attack: str, pairs: Sequence[Pair]) -> Int
     return {score: sample.mean(attack + m, rated, "ratio") for score, m in SCORES.items()}
 
 
-def ease(ratios: Sequence[IntervalByScore], facts: Facts) -> Verdict:
-    """Return the verdict on A6 from the transfer ratios of dynamic scaling, which must all agree.
+def ease(ratio: IntervalByScore, facts: Facts, at: str = "") -> Verdict:
+    """Return the verdict on A6 from the transfer ratio of dynamic scaling, whose scores must agree.
 
     Args:
-        ratios: Transfer ratios in percent, per score.
+        ratio: The transfer ratio in percent, per score.
         facts: The data. If the largest eps is below ``AUTHORS_EPS``, no ratio contradicts A6.
+        at: The strength of the attacks, for a study with a verdict per strength.
     """
-    found = {
-        f"{score} {number}": interval
-        for number, scored in enumerate(ratios)
-        for score, interval in scored.items()
-    }
-    if not found:
+    if not ratio:
         return untested("A6", "no target is a source, so there is no transfer ratio")
     words = (
-        f"the transfer ratio of dynamic scaling is {spread(found)} %; 'easily' is read as "
+        f"the transfer ratio of dynamic scaling is {spread(ratio)} %; 'easily' is read as "
         f"{EASY:g} % or more"
     )
     spared = f"{levels(facts.eps)} is below the authors' eps of {AUTHORS_EPS:g}"
-    reading = Reading("A6", words, EASY, unit="%", spared=spared if facts.eps < AUTHORS_EPS else "")
-    return judge_with_curve(reading, found, facts.scope)
+    spared = spared if facts.eps < AUTHORS_EPS else ""
+    reading = Reading("A6", words, EASY, unit="%", spared=spared, at=at)
+    return judge_with_curve(reading, ratio, facts.scope)
 
 
 def judge_with_curve(reading: Reading, intervals: Intervals, scope: Scope) -> Verdict:

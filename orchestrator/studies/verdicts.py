@@ -69,6 +69,7 @@ class Reading:
         effect: Whether shown equality contradicts the claim, which is about an effect.
         cause: Whether the reading compares networks to find a cause.
         spared: A clause that forbids to contradict the claim, or empty.
+        at: The strength of the attacks, for a study with a verdict per strength, or empty.
     """
 
     claim: str
@@ -81,6 +82,7 @@ class Reading:
     effect: bool = False
     cause: bool = False
     spared: str = ""
+    at: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Verdict:
         equal: Whether all values are shown to equal the threshold, within the reading's bound.
         detectable: The smallest detectable distance to the threshold of each interval, at a power
             of 80 %, in the unit of the values.
+        at: The strength of the attacks, for a study with a verdict per strength, or empty.
     """
 
     claim: str
@@ -101,6 +104,12 @@ class Verdict:
     reason: str
     equal: bool = False
     detectable: Mapping[str, float] = field(default_factory=dict)
+    at: str = ""
+
+    @property
+    def title(self) -> str:
+        """Return the claim's key, with the strength of the attacks if the study has several."""
+        return f"{self.claim} at {self.at}" if self.at else self.claim
 
 
 def scope_of(sample: Resampled, trainings: int = 1) -> Scope:
@@ -167,7 +176,7 @@ def judge(
         if standing == "contradicts" and reading.spared:
             standing, hindrance = "open", reading.spared
     reason = _reason(reading, detectable, equal, hindrance, permutations or ())
-    return Verdict(reading.claim, standing, reason, equal, detectable)
+    return Verdict(reading.claim, standing, reason, equal, detectable, reading.at)
 
 
 def untested(claim: str, reason: str) -> Verdict:

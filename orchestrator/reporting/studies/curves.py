@@ -1,5 +1,7 @@
 """Curves of studies: mIoU over steps, drop over eps."""
 
+from itertools import product
+
 from matplotlib.figure import Figure
 
 from segtransfer.reporting.studies.marks import (
@@ -13,6 +15,7 @@ from segtransfer.reporting.studies.marks import (
 from segtransfer.results import PAIR_GROUPS
 from segtransfer.results.text import HEADLINES
 from segtransfer.studies import eps, overfitting
+from segtransfer.studies.base import SCORES
 from segtransfer.studies.study import COMPARED_ATTACKS
 
 
@@ -59,21 +62,20 @@ def draw_sweep(numbers: eps.Sweep, heading: str) -> Figure:
     for axes, group in zip(row[:-1], groups, strict=True):
         for line in (sweep for sweep in numbers.lines if sweep.group == group):
             label = eps.SWEPT_ATTACKS[line.attack] if line.score == "raw" else None
-            curve(axes, numbers.levels, line.drops, color=ATTACK_COLOURS[line.attack],
+            curve(axes, eps.LEVELS, line.drops, color=ATTACK_COLOURS[line.attack],
                   linestyle=LINE_STYLES[line.score], label=label)  # fmt: skip
         tidy(axes, f"drop: {HEADLINES[group]}")
     row[0].set_ylabel("points of mIoU", fontsize=8)
     row[0].legend(fontsize=7, frameon=False)
-    for attack, baseline in eps.BASELINES.items():
-        for gain in eps.judged(numbers, attack):
-            label = f"{eps.SWEPT_ATTACKS[attack]} over {eps.SWEPT_ATTACKS[baseline]}, {gain.score}"
-            curve(row[-1], numbers.levels, gain.values, color=ATTACK_COLOURS[attack],
-                  linestyle=LINE_STYLES[gain.score], label=label)  # fmt: skip
+    for other, score in product((eps.RIVAL, eps.BASELINE), SCORES):
+        label = f"{eps.SWEPT_ATTACKS[eps.OURS]} over {eps.SWEPT_ATTACKS[other]}, {score}"
+        curve(row[-1], eps.LEVELS, [at.gains[other][score] for at in numbers.strengths],
+              color=ATTACK_COLOURS[other], linestyle=LINE_STYLES[score], label=label)  # fmt: skip
     zero(row[-1], upright=False)
     tidy(row[-1], f"gain: {HEADLINES[numbers.group]}")
     row[-1].legend(fontsize=7, frameon=False)
     for axes in row:
         axes.set_xscale("log", base=2)
-        axes.set_xticks(numbers.levels, [f"{level}/255" for level in numbers.levels])
+        axes.set_xticks(eps.LEVELS, [f"{level}/255" for level in eps.LEVELS])
         axes.set_xlabel("eps", fontsize=8)
     return figure

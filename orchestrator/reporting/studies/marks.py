@@ -11,7 +11,7 @@ from segtransfer.statistics import Interval
 ATTACK_COLOURS = {
     "noise": "tab:grey",
     "pgd": "tab:blue",
-    "mi": "tab:purple",
+    "rdi-mi": "tab:purple",
     "ds": "tab:orange",
     "ds-mi": "tab:red",
 }

@@ -64,7 +64,7 @@ def test_study_writes_a_figure_a_paragraph_and_numbers(name: str, folder: Path) 
 def test_more_schedule_groups_give_verdicts_on_claims(folder: Path) -> None:
     answer = study(folder, "heads", "schedule_groups=2", "--no-tracking")
     assert answer.exit_code == 0, answer.output
-    assert all(f" {claim} " in answer.output for claim in ("A3", "A4", "A5", "A6"))
+    assert all(f" {claim} " in answer.output for claim in ("A3", "A4", "A6"))
     assert "One schedule group: no verdict" not in answer.output
     assert "no verdict of cause: one training per arm" in " ".join(answer.output.split())
 

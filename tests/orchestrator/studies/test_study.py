@@ -15,26 +15,26 @@ def ratio(low: float, high: float) -> Interval:
     return Interval((low + high) / 2, low, high)
 
 
-def test_ease_needs_every_ratio_on_one_side() -> None:
+def test_ease_needs_both_scores_on_one_side() -> None:
     at = facts(8 / 255)
-    assert ease([{"raw": ratio(51, 60), "equal-rms": ratio(70, 80)}], at).standing == "supports"
-    assert ease([{"raw": ratio(10, 20)}, {"raw": ratio(30, 49)}], at).standing == "contradicts"
-    mixed = ease([{"raw": ratio(12, 18)}, {"raw": ratio(62, 68)}], at)
+    assert ease({"raw": ratio(51, 60), "equal-rms": ratio(70, 80)}, at).standing == "supports"
+    assert ease({"raw": ratio(10, 20), "equal-rms": ratio(30, 49)}, at).standing == "contradicts"
+    mixed = ease({"raw": ratio(12, 18), "equal-rms": ratio(62, 68)}, at)
     assert mixed.standing == "open"
     assert "15.0 [12.0, 18.0] to 65.0 [62.0, 68.0] %" in mixed.reason
     assert "by threshold: supports at 10 %, open at 20 to 60 %, contradicts at 70 to 90 %" in (
         mixed.reason
     )
-    assert ease([{}, {}], at).standing == "not tested"
+    assert ease({}, at).standing == "not tested"
 
 
 def test_below_the_authors_eps_nothing_contradicts_their_claim() -> None:
-    weak = [{"raw": ratio(10, 20)}]
+    weak = {"raw": ratio(10, 20)}
     found = ease(weak, facts(4 / 255))
     assert found.standing == "open"
     assert "eps 4/255 is below the authors' eps of 0.03" in found.reason
     assert ease(weak, facts(8 / 255)).standing == "contradicts"
-    assert ease([{"raw": ratio(60, 70)}], facts(4 / 255)).standing == "supports"
+    assert ease({"raw": ratio(60, 70)}, facts(4 / 255)).standing == "supports"
 
 
 def test_a_paragraph_names_the_samples_of_its_verdicts() -> None:
