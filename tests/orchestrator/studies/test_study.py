@@ -8,7 +8,7 @@ ABOVE, BELOW = Interval(2, 1, 3), Interval(-2, -3, -1)
 
 
 def facts(eps: float) -> Facts:
-    return Facts("nothing", 40, "effort", eps, (), Scope(5, 1, 2, 10, 9.0))
+    return Facts("nothing", 40, "effort", eps, (), Scope(5, 1, 2, 10, 40, 9.0))
 
 
 def ratio(low: float, high: float) -> Interval:

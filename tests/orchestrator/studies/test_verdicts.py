@@ -13,7 +13,7 @@ from segtransfer.statistics.intervals import interval_of
 from segtransfer.statistics.trainings import Permutation, permutation_test
 from segtransfer.studies.verdicts import Reading, Scope, Verdict, judge
 
-SCOPE = Scope(models=5, trainings=3, videos=2, groups=10, freedom=9.0)
+SCOPE = Scope(models=5, trainings=3, videos=2, groups=10, images=48, freedom=9.0)
 ABOVE, BELOW, ACROSS = Interval(2, 1, 3), Interval(-2, -3, -1), Interval(1, -1, 3)
 NEAR, UNKNOWN = Interval(0.1, -0.2, 0.4), Interval(1, math.nan, math.nan, math.nan)
 PLAIN = Reading("A5", "words", equality=0.5)
@@ -73,6 +73,12 @@ def test_intervals_are_corrected_for_their_number() -> None:
     assert judge(PLAIN, {"raw": narrow}, SCOPE, looks=2).standing == "open"
 
 
+def test_fewer_than_sixteen_images_give_no_verdict() -> None:
+    few, enough = (judge(PLAIN, {"raw": ABOVE}, replace(SCOPE, images=n)) for n in (15, 16))
+    assert (few.standing, enough.standing) == ("open", "supports")
+    assert few.reason.endswith("no verdict below 16 images, whose intervals are too narrow")
+
+
 def test_threshold_is_named_as_ours_and_decides() -> None:
     reading = Reading("A6", "words", 50, unit="%")
     assert standing(reading, Interval(60, 55, 65)) == "supports"
@@ -113,7 +119,7 @@ def test_cause_needs_a_test_over_trainings(
 
 
 def test_scope_is_told_in_words() -> None:
-    alone = Scope(models=5, trainings=1, videos=2, groups=10, freedom=9.0)
+    alone = Scope(models=5, trainings=1, videos=2, groups=10, images=48, freedom=9.0)
     assert alone.words == "these 5 models, one training each, 2 videos, 10 schedule groups"
     assert "3 trainings each, videos unknown, one schedule group" in (
         replace(alone, trainings=3, videos=None, groups=1).words
