@@ -121,7 +121,7 @@ def experiment(base: BaseExperiment) -> Experiment:
     check_transfer(base)
     common = {"eps": base.eps, "steps": base.steps, "steps_at": _kept(base.steps)}
     attacks = [{"preset": preset, **common, "scores": list(SCORES)} for preset in COMPARED_ATTACKS]
-    return experiment_of(base, STUDY.name, attacks)
+    return experiment_of(base, STUDY.name, attacks, classifiers=True)
 
 
 def findings(sample: Resampled, base: BaseExperiment) -> Overfitting:
