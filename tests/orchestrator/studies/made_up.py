@@ -62,13 +62,13 @@ def pooled(name: str, **fields: Any) -> dict[str, Any]:
 def classifiers_base(**changes: Any) -> BaseExperiment:
     """Two backbones, the first with two classifiers."""
     names = ("one-r18", "two-r18", "three-mnv2")
-    return base_of(
-        data={"sample": "camvid", "crops": {"size": [64, 64]}},
-        models=[pooled(name, backbone=name.split("-")[1]) for name in names],
-        sources=list(names),
-        study={},
-        **changes,
-    )
+    fields: dict[str, Any] = {
+        "data": {"sample": "camvid", "crops": {"size": [64, 64]}},
+        "models": [pooled(name, backbone=name.split("-")[1]) for name in names],
+        "sources": list(names),
+        "study": {},
+    }
+    return base_of(**{**fields, **changes})
 
 
 def counts_of(metric: float | Sequence[float], headline: str = OF_PIXELS) -> np.ndarray:
