@@ -139,7 +139,12 @@ def split_base(given: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def experiment_of(
-    base: BaseExperiment, study: str, attacks: Sequence[dict[str, Any]], **changes: Any
+    base: BaseExperiment,
+    study: str,
+    attacks: Sequence[dict[str, Any]],
+    *,
+    classifiers: bool = False,
+    **changes: Any,
 ) -> Experiment:
     """Return the base's experiment with a study's attacks.
 
@@ -147,21 +152,31 @@ def experiment_of(
         base: The base.
         study: The study's name, appended to the base's name.
         attacks: The specs of the attacks.
+        classifiers: Whether the study also runs on a base of classifiers only.
         changes: Fields to replace.
 
     Returns:
         The validated experiment.
 
     Raises:
-        InputError: If the experiment is wrong, or a model is a classifier.
+        InputError: If the experiment is wrong, a model is a classifier that the study refuses, or
+            classifiers and segmentation models are mixed.
     """
+    kinds: dict[bool, str] = {}
     for model in base.models:
-        if adapters.describe(model).classifier:
-            raise InputError(
-                f"Studies measure mIoU of segmentation models, and model '{model.name}' is a "
-                "classifier. Name segmentation models, or compare attacks on classifiers with "
-                "segtransfer run and compare."
-            )
+        kinds.setdefault(adapters.describe(model).classifier, model.name)
+    if True in kinds and not classifiers:
+        raise InputError(
+            f"Study {study} measures mIoU of segmentation models, and model '{kinds[True]}' is a "
+            "classifier. Name segmentation models, or compare attacks on classifiers with "
+            "segtransfer run and compare."
+        )
+    if len(kinds) > 1:
+        raise InputError(
+            f"Study {study} needs models of a single kind, but model '{kinds[True]}' is a "
+            f"classifier and model '{kinds[False]}' a segmentation model. Give each kind a base of "
+            "its own."
+        )
     content = base.model_dump(mode="json", exclude={"study"})
     name = f"{base.name[:60]}-{study}"
     return read_experiment({**content, "name": name, "attacks": list(attacks), **changes})

@@ -53,7 +53,7 @@ def mean(values: Sequence[Values]) -> Values:
 
 
 def drops(sample: Resampled, attack: str, pairs: Sequence[Pair]) -> Values:
-    """Return the mean drop in mIoU over pairs on every resample.
+    """Return the mean drop in the headline metric over pairs on every resample.
 
     Returns:
         Per factor R + 1 values in percentage points; row 0 is the drop itself.

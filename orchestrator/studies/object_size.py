@@ -1,4 +1,4 @@
-"""Object size (A3, A4, A5): transfer by the size of objects.
+"""Object size (A4, A5): transfer by the size of objects.
 
 An object is a connected component of a class in the labels. Objects are sorted by area into
 quarters of their own class, so that size is independent of class. The recall of a quarter is the
@@ -38,7 +38,7 @@ from segtransfer.studies.study import (
     signed,
     transfer_groups,
 )
-from segtransfer.studies.verdicts import NEGLIGIBLE, Reading, Verdict, judge, untested
+from segtransfer.studies.verdicts import NEGLIGIBLE, Reading, Verdict, judge
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,13 @@ class Sizes:
 
     Attributes:
         facts: The data.
-        group: The pair group of ``gains``, ``uneven`` and ``gap``.
+        group: The pair group of ``gains`` and ``uneven``.
         objects: The number of objects in all labels.
         areas: The median area of objects per quarter, in pixels; NaN without objects.
         clean: The recall on clean images per quarter, in percent, mean over targets.
         bars: The drops.
         gains: Per score and quarter, the drop under dynamic scaling minus the drop under PGD.
         uneven: Per score, the gain on the smallest quarter minus the gain on the largest.
-        gap: Per score and quarter, the drop under PGD on the source itself minus the drop on the
-            group; empty if no source is a target.
     """
 
     facts: Facts
@@ -83,7 +81,6 @@ class Sizes:
     bars: tuple[Bar, ...]
     gains: dict[str, tuple[Interval, ...]]
     uneven: IntervalByScore
-    gap: dict[str, tuple[Interval, ...]]
 
 
 def experiment(base: BaseExperiment) -> Experiment:
@@ -120,7 +117,7 @@ def _drop(recalls: Recalls, attack: str, pairs: Sequence[Pair]) -> Values:
 
 
 def findings(sample: Resampled, base: BaseExperiment) -> Sizes:
-    """Compute recall, drops, gains and the gap by quarter.
+    """Compute recall, drops and gains by quarter.
 
     Args:
         sample: The resampled results of the study's experiment.
@@ -138,19 +135,12 @@ def findings(sample: Resampled, base: BaseExperiment) -> Sizes:
         for score, mark in SCORES.items()
         for group, pairs in by_group.items()
     )
-    pairs, own = by_group[groups[0]], by_group.get("diagonal", [])
+    pairs = by_group[groups[0]]
     gains = {
         score: total(
             [(1, _drop(recalls, "ds" + mark, pairs)), (-1, _drop(recalls, "pgd" + mark, pairs))]
         )
         for score, mark in SCORES.items()
-    }
-    gap = {
-        score: total(
-            [(1, _drop(recalls, "pgd" + mark, own)), (-1, _drop(recalls, "pgd" + mark, pairs))]
-        )
-        for score, mark in SCORES.items()
-        if own
     }
     targets = [recalls.of(CLEAN, None, target) for target in results.targets]
     return Sizes(
@@ -165,7 +155,6 @@ def findings(sample: Resampled, base: BaseExperiment) -> Sizes:
             score: combine(sample.design, [(1, _column(values, 0)), (-1, _column(values, -1))])
             for score, values in gains.items()
         },
-        gap={score: _each(sample, values) for score, values in gap.items()},
     )
 
 
@@ -202,18 +191,12 @@ def sentences(numbers: Sizes) -> list[str]:
 
 
 def verdicts(numbers: Sizes) -> list[Verdict]:
-    """Return the verdicts on A3, A4 and A5.
+    """Return the verdicts on A4 and A5.
 
     Returns:
-        A3 by ``gap`` over quarters and scores; A4 by an ``uneven`` gain of either sign; A5 by
-        ``gains`` over quarters and scores.
+        A4 by an ``uneven`` gain of either sign; A5 by ``gains`` over quarters and scores.
     """
     scope = numbers.facts.scope
-    limited = untested("A3", "no source is a target")
-    if numbers.gap:
-        raw = _list(numbers.gap["raw"])
-        words = f"recall under PGD drops by {raw} points more on the source itself, by size"
-        limited = judge(Reading("A3", words), _by_quarter(numbers.gap), scope)
     depends = Reading(
         "A4",
         "read as: the gain of dynamic scaling depends on object size; the gain on the smallest "
@@ -229,7 +212,6 @@ def verdicts(numbers: Sizes) -> list[Verdict]:
         equality=NEGLIGIBLE,
     )
     return [
-        limited,
         judge(depends, numbers.uneven, scope),
         judge(gained, _by_quarter(numbers.gains), scope),
     ]

@@ -80,6 +80,7 @@ def experiment(base: BaseExperiment) -> Experiment:
         base,
         STUDY.name,
         [*attacks, {"preset": "ds", **common}],
+        classifiers=True,
         models=[*(model.model_dump(mode="json") for model in base.source_models), *scaled],
         sources=_networks(base),
         targets=[model["name"] for model in scaled],

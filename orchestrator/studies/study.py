@@ -19,6 +19,7 @@ from segtransfer.studies.verdicts import (
     scope_of,
     untested,
 )
+from segtransfer.tasks.image_metrics import OF_IMAGES, OF_PIXELS, quality
 from segtransfer.tasks.schema import strength_text
 
 # The claims of arXiv 2111.11368, from its abstract.
@@ -49,6 +50,7 @@ class Facts:
         eps: The largest eps of the attacks, a fraction of the pixel range [0, 1].
         notes: Sentences on variation outside the intervals; they close the paragraph.
         scope: The samples for which a verdict holds.
+        headline: The headline metric: ``miou``, or ``aacc`` if the models are classifiers.
     """
 
     dataset: str
@@ -57,6 +59,22 @@ class Facts:
     eps: float
     notes: tuple[str, ...]
     scope: Scope
+    headline: str = OF_PIXELS
+
+    @property
+    def metric(self) -> str:
+        """Return the headline metric in words: "mIoU", or "accuracy" for classifiers."""
+        return quality(self.headline)
+
+    @property
+    def classifiers(self) -> bool:
+        """Return whether the models are classifiers."""
+        return self.headline == OF_IMAGES
+
+    @property
+    def kind(self) -> str:
+        """Return the kind of the models in words, in the plural."""
+        return "classifiers" if self.classifiers else "segmentation models"
 
     @property
     def one_schedule(self) -> bool:
@@ -130,7 +148,8 @@ def facts_of(sample: Resampled, effort: str, trainings: int = 1) -> Facts:
     results = sample.results
     eps = max(attack.eps for attack in results.manifest.settings.attacks)
     dataset, images = results.manifest.dataset, len(results.image_ids)
-    return Facts(dataset, images, effort, eps, sample.notes, scope_of(sample, trainings))
+    scope = scope_of(sample, trainings)
+    return Facts(dataset, images, effort, eps, sample.notes, scope, results.headline)
 
 
 def levels(eps: float) -> str:

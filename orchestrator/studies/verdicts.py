@@ -14,7 +14,7 @@ from segtransfer.results import Results
 from segtransfer.statistics import NO_VERDICT, Interval, Resampled, holm, schedules_of
 from segtransfer.statistics.trainings import Permutation
 
-NEGLIGIBLE = 0.5  # percentage points of mIoU; an interval within counts as equality
+NEGLIGIBLE = 0.5  # percentage points of the metric; an interval within counts as equality
 LEVEL, POWER = 0.05, 0.8  # of the family of a verdict's intervals; of the detectable difference
 NO_CAUSE = "no verdict of cause"
 FEWEST_IMAGES = 16  # intervals of fewer contain the truth in less than 93 % of experiments

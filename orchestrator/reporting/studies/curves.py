@@ -1,4 +1,4 @@
-"""Curves of studies: mIoU over steps, drop over eps."""
+"""Curves of studies: mIoU or accuracy over steps, drop over eps."""
 
 from itertools import product
 
@@ -20,7 +20,7 @@ from segtransfer.studies.study import COMPARED_ATTACKS
 
 
 def draw_overfitting(numbers: overfitting.Overfitting, heading: str) -> Figure:
-    """Draw mIoU over steps, a panel per headline group.
+    """Draw mIoU or accuracy over steps, a panel per headline group.
 
     Args:
         numbers: The numbers of the study.
@@ -39,7 +39,7 @@ def draw_overfitting(numbers: overfitting.Overfitting, heading: str) -> Figure:
         axes.minorticks_off()
         axes.set_xlabel("steps", fontsize=8)
         tidy(axes, HEADLINES[group])
-    row[0].set_ylabel("mIoU under attack, %", fontsize=8)
+    row[0].set_ylabel(f"{numbers.facts.metric} under attack, %", fontsize=8)
     row[-1].legend(fontsize=7, frameon=False)
     return figure
 

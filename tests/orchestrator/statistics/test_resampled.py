@@ -8,7 +8,7 @@ import pytest
 
 from segtransfer.results import ALL_METRICS, Results
 from segtransfer.statistics import Resampled, design_of, pairs_of
-from segtransfer.tasks.metrics import miou_of
+from segtransfer.tasks.metrics import class_counts, miou_of
 from tests.orchestrator.toy_experiments import run_toy, toy
 
 
@@ -163,3 +163,26 @@ def test_runs_under_several_seeds_are_pooled(tmp_path: Path) -> None:
     assert sample.cell(*cell).value == pytest.approx(together)
     # Six images seen three times, under two groups each time: the two cross.
     assert [factor.clusters for factor in sample.design.factors] == [6, 6, 18]
+
+
+def test_drop_of_classifiers_is_of_the_accuracy(results: Results) -> None:
+    """The attack turns two images of the first class wrong, and the only one of the second."""
+    images = len(results.image_ids)
+    labels = np.arange(images) == 0
+    attacked = labels ^ (np.arange(images) < 3)  # the first three images are wrong
+
+    def counts(predicted: np.ndarray) -> np.ndarray:
+        matrices = np.zeros((images, 2, 2), np.int64)
+        matrices[np.arange(images), labels.astype(int), predicted.astype(int)] = 1
+        return class_counts(matrices)
+
+    cells = {cell: counts(labels if cell[0] == "clean" else attacked) for cell in results.counts}
+    manifest = results.manifest.model_copy(update={"headline": "aacc"})
+    sample = Resampled(replace(results, manifest=manifest, counts=cells), resamples=200)
+    accuracy = 100 * (images - 3) / images
+    assert sample.clean("b").value == 100
+    assert sample.cell("pgd", "a", "b").value == pytest.approx(accuracy)
+    assert sample.cell("pgd", "a", "b", "drop").value == pytest.approx(100 - accuracy)
+    assert sample.values("pgd", [("a", "b")], "drop")[0] == pytest.approx(
+        100 - sample.values("pgd", [("a", "b")], "aacc")[0]
+    )

@@ -1,7 +1,8 @@
 """Results that were never computed: a study's own experiment, with mIoU as a test says.
 
 Two classes of equal size whose pixels are right by the same share p have an IoU of p / (2 - p)
-each, so any mIoU can be made. A value may differ image by image.
+each, so any mIoU can be made. For classifiers the share is the accuracy. A value may differ image
+by image.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,11 +19,12 @@ from segtransfer.statistics import Resampled
 from segtransfer.store import Store
 from segtransfer.studies import BaseExperiment, Study, read_base
 from segtransfer.tasks import metrics
+from segtransfer.tasks.image_metrics import OF_IMAGES, OF_PIXELS
 
 IMAGES = 40
 PIXELS = 10**9  # of each class and image: mIoU is then exact to eight digits
-RIGHT = 80.0  # clean mIoU of every target
-Scores = Callable[[str, str, str], float | Sequence[float]]  # attack, source, target -> mIoU
+RIGHT = 80.0  # clean mIoU or accuracy of every target
+Scores = Callable[[str, str, str], float | Sequence[float]]  # attack, source, target -> metric
 
 
 def base_of(**changes: Any) -> BaseExperiment:
@@ -50,17 +52,39 @@ def base_of(**changes: Any) -> BaseExperiment:
     )
 
 
-def counts_of(miou: float | Sequence[float]) -> np.ndarray:
-    """Return int64 N x 3 x 2 with the wanted mIoU, equal or per image."""
-    share = np.broadcast_to(np.asarray(miou, float), IMAGES) / 100
-    right = np.round(PIXELS * 2 * share / (1 + share)).astype(np.int64)
+def pooled(name: str, **fields: Any) -> dict[str, Any]:
+    """Return the spec of a toy classifier of the mean colour."""
+    arguments = {"weights": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]}
+    source = {"callable": "tests.toys:pooled", "arguments": arguments, "classifier": True}
+    return {"name": name, "torch": source, **fields}
+
+
+def classifiers_base(**changes: Any) -> BaseExperiment:
+    """Two backbones, the first with two classifiers."""
+    names = ("one-r18", "two-r18", "three-mnv2")
+    fields: dict[str, Any] = {
+        "data": {"sample": "camvid", "crops": {"size": [64, 64]}},
+        "models": [pooled(name, backbone=name.split("-")[1]) for name in names],
+        "sources": list(names),
+        "study": {},
+    }
+    return base_of(**{**fields, **changes})
+
+
+def counts_of(metric: float | Sequence[float], headline: str = OF_PIXELS) -> np.ndarray:
+    """Return int64 N x 3 x 2 with the wanted mIoU or accuracy, equal or per image."""
+    share = np.broadcast_to(np.asarray(metric, float), IMAGES) / 100
+    share = share if headline == OF_IMAGES else 2 * share / (1 + share)
+    right = np.round(PIXELS * share).astype(np.int64)
     wrong = PIXELS - right
     matrices = np.stack([np.stack([right, wrong], -1), np.stack([wrong, right], -1)], 1)
     return metrics.class_counts(matrices)
 
 
 def results_of(experiment: Experiment, scores: Scores) -> Results:
-    """What the experiment would leave in a store, had its cells these mIoUs."""
+    """What the experiment would leave in a store, had its cells these mIoUs or accuracies."""
+    whole = any(model.torch is not None and model.torch.classifier for model in experiment.models)
+    headline = OF_IMAGES if whole else OF_PIXELS
     names = {model.name: model.name.split("-at-")[0] for model in experiment.models}
     sources = [model.name for model in experiment.source_models]
     targets = [model.name for model in experiment.target_models]
@@ -88,14 +112,16 @@ def results_of(experiment: Experiment, scores: Scores) -> Results:
         },
         "shards": [],
         "cells": [],
+        "headline": headline,
     }
     steps = {attack.name: attack.steps for attack in experiment.attacks}
-    cells = {(CLEAN, None, target): counts_of(RIGHT) for target in targets}
+    cells = {(CLEAN, None, target): counts_of(RIGHT, headline) for target in targets}
     for one in made:
         for source in sources if steps[one["attack"]] else sources[:1]:
             for target in targets:
                 place = source if steps[one["attack"]] else None
-                cells[one["name"], place, target] = counts_of(scores(one["name"], source, target))
+                value = scores(one["name"], source, target)
+                cells[one["name"], place, target] = counts_of(value, headline)
     return Results(
         identity="made-up",
         store=Store("/nowhere"),

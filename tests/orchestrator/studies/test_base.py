@@ -10,8 +10,9 @@ from segtransfer.experiment.reading import read_experiment
 from segtransfer.experiment.recipes import STUDY_BASES
 from segtransfer.studies import STUDIES, read_base, split_base
 from tests.conftest import ROOT
-from tests.orchestrator.studies.made_up import base_of
+from tests.orchestrator.studies.made_up import base_of, classifiers_base, pooled
 
+OF_CLASSIFIERS = {"overfitting", "scales"}
 TABLE = ROOT / "infra/benchmarks/transfer_table.yaml"
 
 
@@ -93,21 +94,32 @@ def test_shipped_bases_contain_only_data() -> None:
         assert yaml.safe_load(path.read_text())["name"] == path.stem
 
 
-def pooled(name: str, **fields: Any) -> dict[str, Any]:
-    arguments = {"weights": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]}
-    source = {"callable": "tests.toys:pooled", "arguments": arguments, "classifier": True}
-    return {"name": name, "torch": source, **fields}
-
-
 @pytest.mark.parametrize(
     "model",
     [pooled("crops"), {"name": "crops", "ensemble": [pooled("a"), pooled("b")]}],
     ids=["torch", "ensemble"],
 )
-def test_study_of_a_classifier_is_refused_in_a_sentence(model: dict[str, Any]) -> None:
+def test_classifier_beside_a_segmentation_model_is_refused_in_a_sentence(
+    model: dict[str, Any],
+) -> None:
     base = base_of(models=["fcn-r18", model], sources=["fcn-r18"], study={})
     for study in STUDIES.values():
         if study.name == "twins":  # refused before, without twins
             continue
-        with pytest.raises(InputError, match=r"model 'crops' is a classifier\. Name segmentation"):
+        told = r"model 'crops' is a classifier\. Name segmentation"
+        if study.name in OF_CLASSIFIERS:
+            told = "model 'crops' is a classifier and model 'fcn-r18' a segmentation model"
+        with pytest.raises(InputError, match=f"^Study {study.name} .*{told}"):
             study.experiment(base)
+
+
+def test_two_studies_run_on_classifiers_alone() -> None:
+    base = classifiers_base()
+    for study in STUDIES.values():
+        if study.name in OF_CLASSIFIERS:
+            assert {m.name for m in study.experiment(base).source_models} == {
+                model.name for model in base.models
+            }
+        elif study.name != "twins":
+            with pytest.raises(InputError, match="model 'one-r18' is a classifier"):
+                study.experiment(base)
