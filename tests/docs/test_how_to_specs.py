@@ -10,6 +10,7 @@ from PIL import Image
 
 from segtransfer.experiment.reading import read_experiment
 from segtransfer.searches.spec import read_search
+from segtransfer.studies import read_base
 from tests.conftest import ROOT
 
 HOW_TO = ROOT / "docs/how-to"
@@ -59,3 +60,19 @@ def test_search_of_the_page_on_searches_is_a_spec(tmp_path: Path) -> None:
     (block,) = [b for b in blocks("search.md") if b.startswith("# my_search.yaml")]
     (tmp_path / "my_search.yaml").write_text(block)
     assert read_search(tmp_path / "my_search.yaml").search.trials == 100
+
+
+def test_base_of_the_page_on_classifiers_is_the_shipped_base(tmp_path: Path) -> None:
+    page = (HOW_TO / "classifiers.md").read_text()
+    (block,) = re.findall(r"```yaml\n(# my-classifiers.yaml\n.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "my-classifiers.yaml").write_text(block)
+    found = read_base(tmp_path / "my-classifiers.yaml")
+    shipped = read_base(ROOT / "infra/studies/classifiers.yaml", ["data.folder=/somewhere"])
+    assert found.attacks == shipped.attacks
+    assert found.data.crops == shipped.data.crops
+    for ours, theirs in zip(found.models, shipped.models, strict=True):
+        assert ours.name == theirs.name
+        assert ours.mmseg is not None
+        assert theirs.mmseg is not None
+        assert ours.mmseg.classifier
+        assert Path(str(ours.mmseg.checkpoint)).name == Path(str(theirs.mmseg.checkpoint)).name

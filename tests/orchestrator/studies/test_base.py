@@ -1,5 +1,6 @@
 """The base: an experiment, facts from its attacks, and equal keys of equal work."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -123,3 +124,23 @@ def test_two_studies_run_on_classifiers_alone() -> None:
         elif study.name != "twins":
             with pytest.raises(InputError, match="model 'one-r18' is a classifier"):
                 study.experiment(base)
+
+
+def test_base_of_three_classifiers_has_crops_of_a_class_and_tests_overfitting() -> None:
+    base = read_base(ROOT / "infra/studies/classifiers.yaml", ["data.folder=/somewhere"])
+    assert base.data.crops is not None
+    assert (base.eps, base.steps, len(base.models)) == (8 / 255, 100, 3)
+    for model in base.models:
+        assert model.mmseg is not None
+        assert model.mmseg.classifier
+        assert Path(model.mmseg.config).is_file()
+        assert Path(str(model.mmseg.checkpoint)).parent == ROOT / "infra/studies/trained"
+
+
+def test_experiment_from_classes_to_segmentation_shares_data_and_classifiers_of_the_base() -> None:
+    folder = ["data.folder=/somewhere"]
+    base = read_base(ROOT / "infra/studies/classifiers.yaml", folder)
+    made = read_experiment(ROOT / "infra/studies/class-to-segmentation.yaml", folder)
+    assert made.data == base.data
+    assert made.models[: len(base.models)] == base.models
+    assert {*made.target_models} == {*made.models[len(base.models) :]}
