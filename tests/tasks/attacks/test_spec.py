@@ -282,7 +282,7 @@ def test_every_loss_and_every_value_of_a_choice_differ() -> None:
         [{"transforms": [{"ds": {"handling": n}}]} for n in ("whole", "native", "back")],
         [{"transforms": [{"si": {"law": n}}]} for n in ("all", "powers", "uniform")],
         [{"transforms": [{"ssa": {"gradient": n}}]} for n in ("through", "at")],
-        [{"scores": [n]} for n in ("raw", "eps*sign", "equal-rms")],
+        [{"scores": [n]} for n in ("raw", "eps*sign", "equal-rms", "equal-rms@0.5", "smooth")],
         [{"transforms": [kind]} for kind in TRANSFORMS],
     ]
     for choice in choices:
