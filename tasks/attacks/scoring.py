@@ -1,6 +1,7 @@
 """The forms of an iterate that are scored."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, WithJsonSchema
@@ -45,6 +46,20 @@ Scoring = Annotated[
     AfterValidator(_read),
     WithJsonSchema({"anyOf": [{"enum": list(MARKS)}, {"type": "string", "pattern": AT_SCALE}]}),
 ]
+
+
+def misfit_of_scores(scores: Sequence[str], region: bool) -> str:
+    """Return a sentence on forms that do not fit together or the attack; empty if all fit.
+
+    Args:
+        scores: The forms of an attack.
+        region: Whether the attack is bounded to a region.
+    """
+    if len(set(scores)) < len(scores):
+        return f"scores is {list(scores)}; give each form once"
+    if region and "smooth" in scores:
+        return "smooth would change pixels outside region; leave smooth or region out"
+    return ""
 
 
 def equal_rms_at(scale: float) -> str:

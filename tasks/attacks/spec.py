@@ -46,7 +46,7 @@ from segtransfer.tasks.attacks.resolve import (
     with_step_size,
     with_steps,
 )
-from segtransfer.tasks.attacks.scoring import Scoring, mark_of
+from segtransfer.tasks.attacks.scoring import Scoring, mark_of, misfit_of_scores
 from segtransfer.tasks.attacks.transforms import Transform
 from segtransfer.tasks.attacks.worst_of import check_members, members_cost, with_members
 from segtransfer.tasks.json_schema import NAMED_ENTRY, NULL, NUMBER, TEXT, JsonSchema, described
@@ -267,6 +267,7 @@ class AttackSpec(Frozen):
         rule = _typed(self.gradient) if self.gradient else None
         moves = moves or (rule is not None and (rule.views or rule.for_ensembles))
         wrong_loss = misfit_of_loss(self, moves)
+        wrong_scores = misfit_of_scores(self.scores, bool(self.region))
         for wrong, message in (
             (wrong_loss, wrong_loss),
             (
@@ -282,19 +283,12 @@ class AttackSpec(Frozen):
                 "variance tunes the gradient of the loss, and gradient replaces it; leave one of "
                 "them out",
             ),
-            (
-                len(set(self.scores)) < len(self.scores),
-                f"scores is {list(self.scores)}; give each form once",
-            ),
+            (wrong_scores, wrong_scores),
             (
                 self.files
                 and (self.steps, self.start, self.restarts, self.scores)
                 != (0, "clean", 1, ("raw",)),
                 "files holds finished AEs; leave steps, start, restarts and scores out",
-            ),
-            (
-                self.region and "smooth" in self.scores,
-                "smooth would change pixels outside region; leave smooth or region out",
             ),
             (len(set(kinds)) < len(kinds), f"transforms is {kinds}; give each transform once"),
             (

@@ -16,6 +16,7 @@ from segtransfer.tasks.perturbation import (
     quantise,
     statistics,
 )
+from tests.tasks.attacks.specs import FORMS
 from tests.tasks.cases import ids, pictures, spec
 
 
@@ -204,9 +205,6 @@ def test_unreachable_equal_rms_is_the_largest_in_the_ball() -> None:
     assert torch.allclose((scaled - exact).square().mean((1, 2, 3)).sqrt(), most, rtol=0.02)
 
 
-FORMS = ["raw", "eps*sign", "equal-rms", "equal-rms@0.5", "equal-rms@1.3", "smooth"]
-
-
 @pytest.mark.parametrize("score", FORMS)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_an_unchanged_image_stays_unchanged_whatever_the_score(norm: str, score: str) -> None:
@@ -241,7 +239,7 @@ def stored_as(score: str, change: torch.Tensor, rule: AttackSpec) -> tuple[np.nd
 
 @pytest.mark.parametrize("scale", [0.25, 0.5, 0.75, 1.3, 4.0])
 def test_constant_perturbation_keeps_its_rms_through_any_resize(scale: float) -> None:
-    """So ``equal-rms@SCALE`` stores the same image as ``equal-rms``: half of 8 levels everywhere."""
+    """So ``equal-rms@SCALE`` has the RMS of ``equal-rms`` at native resolution, too."""
     rule = ball("8/255", equal_rms=0.5)
     change = torch.full((2, 3, 16, 24), 1 / 255)
     at_scale, clean = stored_as(f"equal-rms@{scale:g}", change, rule)
