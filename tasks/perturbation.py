@@ -52,7 +52,9 @@ def as_score(
             the perturbation until its 8-bit root mean square is ``equal_rms`` * eps;
             ``equal-rms@SCALE`` measures the root mean square after a resize by SCALE, as
             ``inference.scale`` of a model that takes images of any size; ``smooth`` is
-            ``equal-rms`` of the perturbation blurred by ``BLUR``, of which a resize takes little.
+            ``equal-rms`` of the perturbation blurred by ``BLUR``. Of random signs scaled to a root
+            mean square of 0.35 eps, a resize by 0.5 then keeps 93 % at eps 8/255 and 91 % at 4/255,
+            and 50 % without the blur.
         image_ids: An id per image, which seeds the rounding thresholds of scaled forms.
 
     Returns:

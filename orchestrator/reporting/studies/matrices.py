@@ -8,6 +8,7 @@ from segtransfer.reporting.shading import Shading
 from segtransfer.reporting.table_pages import TableKey, draw_tables
 from segtransfer.studies.scales import METRIC, RESTORED, SCALES, QualityByScale, Scales
 
+CELL = 0.66  # inches; two matrices fit on a page
 DRAWN = {"raw": "as made", RESTORED: "equal RMS after the resize"}
 
 
@@ -28,7 +29,7 @@ def draw_scales(numbers: Scales, heading: str) -> Figure:
     marks = (("frame", "scored at the scale of making"), ("±0.5", "half of the 95 % interval"))
     ends = f"{shading.low:.0f}", f"{shading.high:.0f}"
     key = TableKey(shading.colourmap, *ends, f"{METRIC}, %; dark: strong attack", marks)
-    return draw_tables(tables, heading, key)
+    return draw_tables(tables, heading, key, cell=CELL)
 
 
 def _table(numbers: Scales, score: str, shading: Shading) -> DrawnTable:
