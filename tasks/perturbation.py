@@ -114,7 +114,8 @@ def _resized(change: torch.Tensor, scale: float) -> torch.Tensor:
     """Return a change as a model at a scale sees the change, N x 3 x h x w."""
     if scale == 1:
         return change
-    return resize(change, snap(*change.shape[-2:], (scale, scale), divisor=1)).images
+    height, width = change.shape[-2:]
+    return resize(change, snap(height, width, (scale, scale), divisor=1)).images
 
 
 def quantise(adversarial: torch.Tensor, clean: np.ndarray, spec: AttackSpec) -> np.ndarray:

@@ -26,7 +26,6 @@ from segtransfer.statistics.resampled import Values
 from segtransfer.studies.base import SCORES, BaseExperiment, experiment_of
 from segtransfer.studies.contrasts import combine, drops, mean, percentage
 from segtransfer.studies.study import (
-    COMPARED_ATTACKS,
     Facts,
     IntervalByScore,
     Study,
@@ -66,9 +65,9 @@ class Scales:
             scale 1 less under dynamic scaling, in percentage points.
         gain: Per score, the drop under dynamic scaling minus the drop under PGD made at scale 1, at
             scales other than 1, in percentage points.
-        energy: By attack (``pgd``, ``ds``), the root mean square after the resize to each scale in
-            percent of the root mean square before, of AEs as ``after resize`` scores them. NaN
-            without stored reports; too large if an image had too little room.
+        energy: By attack, the root mean square after the resize to each scale in percent of the
+            root mean square before, of AEs as ``after resize`` scores them. NaN without stored
+            reports; too large if an image had too little room.
     """
 
     facts: Facts
@@ -181,28 +180,18 @@ def findings(sample: Resampled, base: BaseExperiment) -> Scales:
         kept=kept,
         flattened=flattened,
         gain=gains,
-        energy={
-            "pgd": _energy(sample.results, names, base.eps),
-            "ds": _energy(sample.results, ["ds"], base.eps),
-        },
+        energy={name: _energy(sample.results, name, base.eps) for name in [*names, "ds"]},
     )
 
 
-def _energy(results: Results, attacks: list[str], eps: float) -> tuple[float, ...]:
-    """Return the percentage of the RMS that the resize to each scale keeps, a mean over attacks.
+def _energy(results: Results, attack: str, eps: float) -> tuple[float, ...]:
+    """Return the percentage of the RMS that the resize to each scale keeps.
 
     Every AE has the same RMS after the resize, and the stored reports have the RMS before.
     """
-
-    def before(attack: str, u: int) -> float:
-        name = attack + mark_of(_form(RESTORED, u))
-        return float(results.perturbation(name).get("rms", np.nan))
-
-    after = EQUAL_RMS * eps * 255
-    return tuple(
-        float(np.mean([100 * after / before(attack, u) for attack in attacks]))
-        for u in range(len(SCALES))
-    )
+    forms = [_form(RESTORED, u) for u in range(len(SCALES))]
+    before = [results.perturbation(attack + mark_of(form)).get("rms", np.nan) for form in forms]
+    return tuple(float(100 * EQUAL_RMS * eps * 255 / rms) for rms in before)
 
 
 def sentences(numbers: Scales) -> list[str]:
@@ -211,11 +200,7 @@ def sentences(numbers: Scales) -> list[str]:
     scaled = ", ".join(f"{i.value:.1f}" for i in numbers.ds["raw"])
     listed = ", ".join(f"{scale:g}" for scale in SCALES)
     kept = ", ".join(f"{plain(interval)} % ({score})" for score, interval in numbers.kept.items())
-    energy = [
-        f"{', '.join(f'{share:.0f}' for share in shares)} % under {COMPARED_ATTACKS[attack]}"
-        for attack, shares in numbers.energy.items()
-        if not np.isnan(shares).any()
-    ]
+    energy = [", ".join(f"{e:.0f}" for e in numbers.energy[a]) for a in (_at("pgd", 1), "ds")]
     lines = [
         f"AEs were made on {', '.join(numbers.networks)} at scales {listed} and scored on the same "
         f"network at each scale: as made (raw), at equal RMS (equal-rms), at equal RMS after the "
@@ -229,8 +214,11 @@ def sentences(numbers: Scales) -> list[str]:
         f"{signed(numbers.flattened)} points and changes the drop at scales other than 1 by "
         f"{signed(numbers.gain)} points.",
     ]
-    if energy:
-        lines.append(f"The resize to the scales in turn keeps {' and '.join(energy)} of the RMS.")
+    if not np.isnan(list(numbers.energy.values())).any():
+        lines.append(
+            f"The resize to the scales in turn keeps {energy[0]} % of the RMS under PGD made at "
+            f"scale 1 and {energy[1]} % under dynamic scaling."
+        )
     return lines
 
 

@@ -143,9 +143,11 @@ def test_energy_kept_is_the_stored_rms_after_over_before(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Results, "perturbation", before)
     numbers = found(tied)
-    assert numbers.energy["pgd"] == pytest.approx((50, 50, 100, 50, 50))
+    assert numbers.energy["pgd-at-1"] == pytest.approx((50, 50, 100, 50, 50))
     assert numbers.energy["ds"] == pytest.approx((100,) * 5)
-    assert "keeps 50, 50, 100, 50, 50 % under PGD" in STUDY.paragraph(numbers)
+    told = STUDY.paragraph(numbers)
+    assert "keeps 50, 50, 100, 50, 50 % of the RMS under PGD made at scale 1" in told
+    assert "and 100, 100, 100, 100, 100 % under dynamic scaling" in told
 
 
 def test_paragraph_names_every_score() -> None:
