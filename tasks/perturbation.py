@@ -5,10 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from segtransfer.tasks.attacks.components import Smoothing
+from segtransfer.tasks.attacks.gradients import smooth
+from segtransfer.tasks.attacks.scoring import scale_of
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attacks.transforms.views import resize, snap
 from segtransfer.tasks.randomness import image_noise
 
 STATISTICS = ("linf", "rms", "mean_abs", "at_bound", "psnr")
+BLUR = Smoothing(kernel=9)  # of ``smooth``: a standard deviation of 4/3 pixels
 
 
 def levels(eps: float) -> int:
@@ -35,25 +40,34 @@ def as_score(
     Values outside the ball or the box [0, 1] are cut. An image with too little room for the root
     mean square gets the largest possible.
 
+    A bilinear resize is linear, so a model with ``inference.scale`` sees the resized image plus
+    the resized perturbation. An AE scored as ``equal-rms@SCALE`` is thus seen as if its
+    perturbation were added after the resize, with the energy restored that the resize takes.
+
     Args:
         adversarial: The iterate, float N x 3 x H x W in [0, 1].
         clean: Clean images, float N x 3 x H x W in [0, 1].
         spec: The attack, with its ball and ``equal_rms``.
         score: ``raw``; ``eps*sign`` pushes every changed value to the bound; ``equal-rms`` scales
-            the perturbation until its 8-bit root mean square is ``equal_rms`` * eps.
-        image_ids: An id per image, which seeds the rounding thresholds of ``equal-rms``.
+            the perturbation until its 8-bit root mean square is ``equal_rms`` * eps;
+            ``equal-rms@SCALE`` measures the root mean square after a resize by SCALE, as
+            ``inference.scale`` of a model that takes images of any size; ``smooth`` is
+            ``equal-rms`` of the perturbation blurred by ``BLUR``. Of random signs scaled to a root
+            mean square of 0.35 eps, a resize by 0.5 then keeps 93 % at eps 8/255 and 91 % at 4/255,
+            and 50 % without the blur.
+        image_ids: An id per image, which seeds the rounding thresholds of scaled forms.
 
     Returns:
         float N x 3 x H x W in [0, 1].
     """
     if score == "raw":
         return adversarial
-    delta = adversarial - clean
+    delta = smooth(adversarial - clean, BLUR if score == "smooth" else None)
     # Differences up to 1e-7 are rounding errors of unchanged values.
     sign = torch.where(delta.abs() > 1e-7, delta.sign(), torch.zeros_like(delta))
     if score == "eps*sign":
         return (clean + spec.eps * sign).clamp(0, 1)
-    return clean + sign * _scaled_levels(delta, sign, clean, spec, image_ids) / 255
+    return clean + sign * _scaled_levels(delta, sign, clean, spec, image_ids, scale_of(score)) / 255
 
 
 def _scaled_levels(
@@ -62,8 +76,9 @@ def _scaled_levels(
     clean: torch.Tensor,
     spec: AttackSpec,
     image_ids: Sequence[str],
+    scale: float,
 ) -> torch.Tensor:
-    """Return the change of each value in whole levels, N x 3 x H x W, to reach the RMS.
+    """Return the change of each value in whole levels, N x 3 x H x W, to reach the RMS at a scale.
 
     A value between two levels is rounded up with a probability equal to its fraction, drawn by
     image id. With equal rounding everywhere, sign attacks could reach whole levels only.
@@ -83,10 +98,24 @@ def _scaled_levels(
     high = -low
     for _ in range(24):
         middle = (low + high) / 2
-        reached = (moved(middle.exp2()) * sign).square().mean((1, 2, 3), keepdim=True).sqrt()
-        above = reached > spec.equal_rms * spec.eps * 255
+        change = moved(middle.exp2()) * sign
+        above = _rms(_resized(change, scale)) > spec.equal_rms * spec.eps * 255
+        if spec.norm == "l2":  # a resize may take more than the ball leaves to restore
+            above |= _rms(change) > spec.eps * 255
         low, high = torch.where(above, low, middle), torch.where(above, middle, high)
     return moved(low.exp2())
+
+
+def _rms(change: torch.Tensor) -> torch.Tensor:
+    return change.square().mean((1, 2, 3), keepdim=True).sqrt()
+
+
+def _resized(change: torch.Tensor, scale: float) -> torch.Tensor:
+    """Return a change as a model at a scale sees the change, N x 3 x h x w."""
+    if scale == 1:
+        return change
+    height, width = change.shape[-2:]
+    return resize(change, snap(height, width, (scale, scale), divisor=1)).images
 
 
 def quantise(adversarial: torch.Tensor, clean: np.ndarray, spec: AttackSpec) -> np.ndarray:

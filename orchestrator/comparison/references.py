@@ -14,7 +14,8 @@ from segtransfer.results.lookup import described, experiment_of, matching
 from segtransfer.store import Store
 from segtransfer.tasks.schema import suggest
 
-ATTACK_NAME = re.compile(r"[A-Za-z0-9_.-]+(:\d+)?(:sign|:rms)?")  # with its iterate and score
+# The name of an attack, with its iterate and score.
+ATTACK_NAME = re.compile(r"[A-Za-z0-9_.-]+(:\d+)?(:sign|:rms(@[\d.]+)?|:smooth)?")
 MLFLOW_RUN_ID = re.compile(r"[0-9a-f]{32}")
 MOST_SUGGESTIONS = 8  # experiments, and attacks per experiment, in an error's message
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from segtransfer.results import Results
 from segtransfer.statistics import Design, Interval, Pair, Resampled
 from segtransfer.statistics.intervals import interval_of
@@ -50,6 +52,21 @@ def mean(values: Sequence[Values]) -> Values:
         Per factor the mean, of the shape of the values.
     """
     return total([(1 / len(values), part) for part in values])
+
+
+def percentage(design: Design, part: Values, whole: Values) -> Interval:
+    """Return the interval of a statistic in percent of another with the same design.
+
+    Args:
+        design: The design of the resamples.
+        part: The values per factor.
+        whole: The values of 100 %, in the unit of ``part``; 0 gives NaN.
+
+    Returns:
+        The 95 % interval in percent.
+    """
+    wholes = [np.where(values == 0, np.nan, values) for values in whole]
+    return interval_of(design, [100 * a / b for a, b in zip(part, wholes, strict=True)])
 
 
 def drops(sample: Resampled, attack: str, pairs: Sequence[Pair]) -> Values:

@@ -184,7 +184,7 @@ def signed(intervals: Interval | IntervalByScore) -> str:
         For example ``+2.10 [+1.00, +3.20] (raw) and +1.80 [+0.90, +2.70] (equal-rms)``.
     """
     if isinstance(intervals, dict):
-        return " and ".join(f"{signed(i)} ({score})" for score, i in intervals.items())
+        return _listed([f"{signed(i)} ({score})" for score, i in intervals.items()])
     return signed_interval(intervals.value, intervals.low, intervals.high)
 
 

@@ -46,6 +46,7 @@ from segtransfer.tasks.attacks.resolve import (
     with_step_size,
     with_steps,
 )
+from segtransfer.tasks.attacks.scoring import Scoring, mark_of, misfit_of_scores
 from segtransfer.tasks.attacks.transforms import Transform
 from segtransfer.tasks.attacks.worst_of import check_members, members_cost, with_members
 from segtransfer.tasks.json_schema import NAMED_ENTRY, NULL, NUMBER, TEXT, JsonSchema, described
@@ -62,18 +63,16 @@ from segtransfer.tasks.schema import (
     added_later,
 )
 
-Scoring = Literal["raw", "eps*sign", "equal-rms"]
-
 
 @dataclass(frozen=True)
 class Variant:
     """A kind of image that an attack makes of each clean image.
 
     Attributes:
-        name: The name in results: the attack's, with ``:step`` for ``steps_at`` and ``:sign`` or
-            ``:rms`` for ``scores``.
+        name: The name in results: the attack's, with ``:step`` for ``steps_at`` and ``:sign``,
+            ``:rms``, ``:rms@SCALE`` or ``:smooth`` for ``scores``.
         step: The number of steps taken.
-        score: The form of the iterate when scored: ``raw``, ``eps*sign`` or ``equal-rms``.
+        score: The form of the iterate when scored, of ``scores``.
     """
 
     name: str
@@ -122,9 +121,11 @@ class AttackSpec(Frozen):
         steps_at: The steps whose iterates are kept, rising, from 1 to ``steps``. Default the last
             step alone.
         scores: The forms of an iterate that are scored: ``raw``; ``eps*sign``, every changed value
-            pushed to the bound; ``equal-rms``, scaled to a root mean square of ``equal_rms`` * eps.
-            Default ``raw`` alone.
-        equal_rms: The root mean square of ``equal-rms``, a fraction of eps in (0, 1]. Default 0.75.
+            pushed to the bound; ``equal-rms``, scaled to a root mean square of ``equal_rms`` * eps;
+            ``equal-rms@SCALE``, the same after a resize by a scale from 0.25 to 4; ``smooth``,
+            blurred, then scaled as ``equal-rms``. Default ``raw`` alone.
+        equal_rms: The root mean square of ``equal-rms`` and ``smooth``, a fraction of eps in
+            (0, 1]. Default 0.75.
         files: A folder of AEs made elsewhere, a PNG per image named by the image's id, in place of
             an attack. A path, relative to the spec's file. Default none.
         files_sha256: The sha256 of ``files``, filled in when the spec is read; leave it out.
@@ -266,6 +267,7 @@ class AttackSpec(Frozen):
         rule = _typed(self.gradient) if self.gradient else None
         moves = moves or (rule is not None and (rule.views or rule.for_ensembles))
         wrong_loss = misfit_of_loss(self, moves)
+        wrong_scores = misfit_of_scores(self.scores, bool(self.region))
         for wrong, message in (
             (wrong_loss, wrong_loss),
             (
@@ -281,10 +283,7 @@ class AttackSpec(Frozen):
                 "variance tunes the gradient of the loss, and gradient replaces it; leave one of "
                 "them out",
             ),
-            (
-                len(set(self.scores)) < len(self.scores),
-                f"scores is {list(self.scores)}; give each form once",
-            ),
+            (wrong_scores, wrong_scores),
             (
                 self.files
                 and (self.steps, self.start, self.restarts, self.scores)
@@ -352,9 +351,8 @@ class AttackSpec(Frozen):
             A variant per step in ``steps_at`` (or the last step) and per form in ``scores``.
         """
         steps = self.steps_at or (self.steps,)
-        marks = {"raw": "", "eps*sign": ":sign", "equal-rms": ":rms"}
         return tuple(
-            Variant(self.name + (f":{step}" if self.steps_at else "") + marks[score], step, score)
+            Variant(self.name + (f":{step}" if self.steps_at else "") + mark_of(score), step, score)
             for step in steps
             for score in self.scores
         )

@@ -15,6 +15,7 @@ from segtransfer.tasks.attack import attack
 from segtransfer.tasks.attacks.losses import LossContext
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.perturbation import levels, statistics
+from tests.tasks.attacks.specs import FORMS
 from tests.tasks.cases import annotations, ids, pictures, spec, toy
 
 ATTACKS: dict[str, dict[str, Any]] = {
@@ -29,6 +30,7 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "vt, ti": {"variance": {"neighbours": 2}, "smoothing": "ti"},
     "ssa, di": {"transforms": [{"ssa": {"copies": 2}}, "di"]},
     "l2": {"norm": "l2", "start": "uniform", "scores": ["raw", "equal-rms"]},
+    "scaled forms": {"scores": ["equal-rms@0.5", "equal-rms@1.5", "smooth"]},
     "restarts": {"start": "uniform", "restarts": 2, "steps_at": [1, 4]},
     "region, target": {"region": {"classes": [0]}, "target": {"every": 1}},
 }
@@ -82,7 +84,7 @@ def test_an_attack_of_some_steps_without_a_source_is_a_mistake() -> None:
         attack(None, spec("pgd"), images, labels, ids(1), seed=0, group=0, micro_batch=1)
 
 
-@pytest.mark.parametrize("score", ["raw", "eps*sign", "equal-rms"])
+@pytest.mark.parametrize("score", FORMS)
 @pytest.mark.parametrize("eps", [0.03, "8/255", "2/255"])
 def test_stored_examples_hold_the_integer_bound(eps: Any, score: str) -> None:
     images, labels = pictures(2, 10, 14), annotations(2, 10, 14, 3)
@@ -94,7 +96,7 @@ def test_stored_examples_hold_the_integer_bound(eps: Any, score: str) -> None:
     assert distance == int(np.floor(rule.eps * 255 + 1e-6))
 
 
-@pytest.mark.parametrize("score", ["raw", "eps*sign", "equal-rms"])
+@pytest.mark.parametrize("score", FORMS)
 @pytest.mark.parametrize("eps", [0.03, "8/255", "1/255", 0.002])
 def test_stored_examples_hold_the_root_mean_square(eps: Any, score: str) -> None:
     images, labels = pictures(2, 10, 14), annotations(2, 10, 14, 3)

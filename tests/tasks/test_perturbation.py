@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from segtransfer.tasks.perturbation import (
     quantise,
     statistics,
 )
+from tests.tasks.attacks.specs import FORMS
 from tests.tasks.cases import ids, pictures, spec
 
 
@@ -168,7 +170,7 @@ def test_float_noise_around_an_unchanged_value_is_no_direction(rounds: int) -> N
         noisy = noisy - 2 / 255
         noisy = noisy - 0.01
         noisy = noisy + 0.01
-    for score in ("eps*sign", "equal-rms"):
+    for score in FORMS[1:]:
         stored = quantise(
             as_score(noisy, exact, ball("8/255"), score, ids(len(noisy))), clean, ball("8/255")
         )
@@ -203,7 +205,7 @@ def test_unreachable_equal_rms_is_the_largest_in_the_ball() -> None:
     assert torch.allclose((scaled - exact).square().mean((1, 2, 3)).sqrt(), most, rtol=0.02)
 
 
-@pytest.mark.parametrize("score", ["raw", "eps*sign", "equal-rms"])
+@pytest.mark.parametrize("score", FORMS)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_an_unchanged_image_stays_unchanged_whatever_the_score(norm: str, score: str) -> None:
     exact, clean, _ = iterate()
@@ -211,3 +213,122 @@ def test_an_unchanged_image_stays_unchanged_whatever_the_score(norm: str, score:
     assert np.array_equal(
         quantise(as_score(exact, exact, rule, score, ids(len(exact))), clean, rule), clean
     )
+
+
+def seen_rms(stored: np.ndarray, clean: np.ndarray, scale: float) -> np.ndarray:
+    """The root mean square of a perturbation after a bilinear resize, in levels."""
+    change = torch.tensor(stored.astype(float) - clean)
+    size = [round(side * scale) for side in clean.shape[-2:]]
+    seen = F.interpolate(change, size=size, mode="bilinear", align_corners=False)
+    return seen.square().mean((1, 2, 3)).sqrt().numpy()
+
+
+def checkerboard(height: int, width: int, pixels: int = 1) -> torch.Tensor:
+    """Float 1 x 3 x H x W of +1 and -1 in squares of some pixels."""
+    rows, columns = np.indices((height, width)) // pixels
+    return torch.tensor(1.0 - 2 * ((rows + columns) % 2)).float().expand(1, 3, height, width)
+
+
+def stored_as(score: str, change: torch.Tensor, rule: AttackSpec) -> tuple[np.ndarray, np.ndarray]:
+    """A change of grey images, scored; and the grey images."""
+    clean = np.full(change.shape, 128, np.uint8)
+    exact = torch.tensor(clean).float() / 255
+    scored = as_score(exact + change, exact, rule, score, ids(len(change)))
+    return quantise(scored, clean, rule), clean
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.5, 0.75, 1.3, 4.0])
+def test_constant_perturbation_keeps_its_rms_through_any_resize(scale: float) -> None:
+    """So ``equal-rms@SCALE`` has the RMS of ``equal-rms`` at native resolution, too."""
+    rule = ball("8/255", equal_rms=0.5)
+    change = torch.full((2, 3, 16, 24), 1 / 255)
+    at_scale, clean = stored_as(f"equal-rms@{scale:g}", change, rule)
+    native, _ = stored_as("equal-rms", change, rule)
+    assert rms(native, clean) == pytest.approx(4, abs=0.01)
+    assert rms(at_scale, clean) == pytest.approx(4, abs=0.05)
+    assert seen_rms(at_scale, clean, scale) == pytest.approx(4, abs=0.01)
+
+
+def test_checkerboard_of_pixels_is_lost_to_a_resize_by_half_and_gets_the_largest_factor() -> None:
+    """Every pixel of the half is the mean of two +1 and two -1, so no factor restores the RMS."""
+    stored, clean = stored_as("equal-rms@0.5", checkerboard(16, 24) / 255, ball("8/255"))
+    assert (np.abs(stored.astype(int) - clean) == 8).all()
+    assert seen_rms(stored, clean, 0.5) == pytest.approx(0, abs=1e-6)
+
+
+def test_white_noise_gets_twice_the_rms_before_a_resize_by_half() -> None:
+    """The mean of four independent values has half of their RMS."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand((2, 3, 64, 96), generator=generator) * 2 - 1
+    rule = ball("16/255", equal_rms=0.25)
+    stored, clean = stored_as("equal-rms@0.5", noise / 255, rule)
+    assert seen_rms(stored, clean, 0.5) == pytest.approx(4, abs=0.01)
+    assert rms(stored, clean) == pytest.approx(8, rel=0.05)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("scale", [0.5, 0.75, 1.25, 1.5])
+def test_rms_after_the_resize_is_the_aim_within_rounding(scale: float, norm: str) -> None:
+    """On images with values at both ends of the box; the direction of each change is kept."""
+    exact, clean, x = iterate()
+    rule = ball("8/255", norm, equal_rms=0.25)
+    scored = as_score(x, exact, rule, f"equal-rms@{scale}", ids(len(x)))
+    stored = quantise(scored, clean, rule)
+    assert seen_rms(stored, clean, scale) == pytest.approx(2, abs=0.06)
+    assert rms(stored, clean).min() > 2.2
+    assert ((scored - exact) * (x - exact) >= -1e-9).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([0.001, 0.01, 0.03, 0.1]),
+    st.sampled_from(["linf", "l2"]),
+    st.sampled_from(FORMS[2:]),
+)
+def test_scaled_forms_of_any_wanted_rms_stay_in_the_ball(
+    seed: int, eps: float, norm: str, score: str
+) -> None:
+    """Also if the RMS that a resize takes lies outside the ball."""
+    generator = np.random.default_rng(seed)
+    clean = generator.integers(0, 256, (2, 3, 9, 12), np.uint8)
+    exact = torch.tensor(clean).float() / 255
+    x = (exact + eps * torch.tensor(generator.standard_normal(clean.shape)).float()).clamp(0, 1)
+    rule = ball(eps, norm, equal_rms=1)
+    scored = as_score(x, exact, rule, score, ids(2))
+    stored = quantise(scored, clean, rule)
+    assert scored.min() >= -1e-6
+    assert scored.max() <= 1 + 1e-6
+    assert inside(statistics(stored, clean, eps), rule)
+    if norm == "l2":
+        assert ((scored - exact).square().mean((1, 2, 3)).sqrt() <= eps + 1e-6).all()
+
+
+@pytest.mark.parametrize("eps", ["4/255", "8/255"])
+def test_smooth_perturbation_keeps_nine_tenths_of_its_rms_through_a_resize(eps: str) -> None:
+    """Of random signs, from which a resize by half alone takes half."""
+    generator = torch.Generator().manual_seed(0)
+    signs = torch.randint(0, 2, (2, 3, 96, 128), generator=generator) * 2.0 - 1
+    rule = ball(eps, equal_rms=0.35)
+    wanted = 0.35 * rule.eps * 255
+    for score, least, most in (("equal-rms", 0.45, 0.55), ("smooth", 0.9, 1)):
+        stored, clean = stored_as(score, rule.eps * signs, rule)
+        assert rms(stored, clean) == pytest.approx(wanted, abs=0.01)
+        kept = seen_rms(stored, clean, 0.5) / rms(stored, clean)
+        assert least < kept.min() <= kept.max() < most
+        for scale in (0.75, 1.25, 1.5):
+            assert (seen_rms(stored, clean, scale) > 0.9 * wanted).all() == (score == "smooth")
+
+
+def test_smooth_of_a_single_pixel_is_a_gaussian_of_four_thirds_pixels() -> None:
+    change = torch.zeros(1, 3, 21, 21)
+    change[:, :, 10, 10] = 1 / 255
+    rule = ball(0.5, equal_rms=0.05)  # 6 levels over the image, 56 at the peak
+    stored, clean = stored_as("smooth", change, rule)
+    moved = stored.astype(int) - clean
+    assert (moved[:, :, :6] == 0).all()  # the kernel has 9 x 9 pixels
+    assert (moved[:, :, 15:] == 0).all()
+    peak = moved[0, 0, 10, 10]
+    for distance in (1, 2, 3):
+        expected = peak * np.exp(-(distance**2) / 2 / (4 / 3) ** 2)
+        assert moved[0, 0, 10, 10 + distance] == pytest.approx(expected, abs=1)

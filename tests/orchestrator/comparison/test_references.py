@@ -15,7 +15,7 @@ CURVE = {
     "name": "curve",
     "steps": 10,
     "steps_at": [1, 10],
-    "scores": ["raw", "eps*sign"],
+    "scores": ["raw", "eps*sign", "equal-rms@0.5", "smooth"],
 }
 
 
@@ -55,6 +55,8 @@ def elsewhere(tmp_path: Path) -> Store:
         ("curve:10", NEW, "curve:10"),
         ("new:curve:10", NEW, "curve:10"),
         ("store#new:curve:1:sign", NEW, "curve:1:sign"),
+        ("store#new:curve:1:rms@0.5", NEW, "curve:1:rms@0.5"),
+        ("new:curve:10:smooth", NEW, "curve:10:smooth"),
     ],
 )
 def test_a_reference_names_a_run_or_its_attack(

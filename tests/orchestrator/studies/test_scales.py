@@ -1,11 +1,14 @@
-"""Scales: the matrix, the weight of its diagonal, and flattening by dynamic scaling."""
+"""Scales: the matrices, the weight of their diagonal in every score, and dynamic scaling."""
 
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from segtransfer.errors import InputError
-from segtransfer.studies.scales import SCALES, STUDY, Scales
+from segtransfer.results import Results
+from segtransfer.studies.scales import CONTROLLED, EQUAL_RMS, RESTORED, SCALES, STUDY, Scales
+from segtransfer.tasks.attacks.scoring import equal_rms_at, mark_of
 from segtransfer.tasks.models import adapters as models
 from tests.orchestrator.studies.made_up import base_of, noisy, numbers_of, standings
 
@@ -27,6 +30,11 @@ def untied(attack: str, source: str, target: str) -> float:
     return 22 if attack.startswith("ds") else 30 - tied(attack, source, target) + 20
 
 
+def is_control(attack: str, target: str) -> bool:
+    """Whether the AEs keep their energy on the target."""
+    return attack.endswith((":smooth", mark_of(equal_rms_at(scale_of(target)))))
+
+
 def found(scores: Any) -> Scales:
     return numbers_of(STUDY, scores, BASE)
 
@@ -43,42 +51,111 @@ def test_targets_are_networks_at_each_scale_and_attacks_have_a_single_scale() ->
     assert models.describe(native).fingerprint == models.describe(network).fingerprint
 
 
+def test_attacks_have_the_forms_that_each_score_compares_and_no_other() -> None:
+    for attack in STUDY.experiment(BASE).attacks:
+        restored = {f"equal-rms@{scale:g}" for scale in SCALES if scale != 1}
+        assert set(attack.scores) == {"raw", "equal-rms", "smooth", *restored}
+        assert attack.equal_rms == EQUAL_RMS
+
+
 def test_weight_of_the_diagonal_equals_the_smaller_drop_at_other_scales() -> None:
     numbers = found(tied)
-    assert [[round(i.value) for i in row] for row in numbers.pgd][1] == [30, 20, 30, 30, 30]
-    assert [round(i.value) for i in numbers.ds] == [22] * 5
-    assert numbers.heavy["raw"].value == pytest.approx(10, abs=1e-4)
-    # At scale 1 PGD takes ten points less elsewhere, dynamic scaling none less: eight more there.
-    assert numbers.flattened["raw"].value == pytest.approx(10, abs=1e-4)
-    assert numbers.gain["raw"].value == pytest.approx(8, abs=1e-4)
+    for score in CONTROLLED:
+        row = numbers.pgd[score][1]
+        assert [round(i.value) for i in row] == [30, 20, 30, 30, 30]
+        assert [round(i.value) for i in numbers.ds[score]] == [22] * 5
+        assert numbers.heavy[score].value == pytest.approx(10, abs=1e-4)
+        assert numbers.kept[score].value == pytest.approx(100 * 50 / 60, abs=1e-4)
+        # At scale 1 PGD takes ten points less elsewhere, dynamic scaling none less: 8 more there.
+        assert numbers.flattened[score].value == pytest.approx(10, abs=1e-4)
+        assert numbers.gain[score].value == pytest.approx(8, abs=1e-4)
 
 
-def test_diagonal_flattened_by_dynamic_scaling_supports_both_claims() -> None:
-    assert standings(STUDY, tied, BASE) == {"A4": "supports", "A5": "supports"}
+def test_after_resize_reads_the_aes_whose_energy_is_equal_at_the_scale_of_the_target() -> None:
+    def elsewhere_wrong(attack: str, source: str, target: str) -> float:
+        form = attack.partition(":")[2]
+        at = 1.0 if form == "rms" else float(form.partition("@")[2] or 0)
+        return tied(attack, source, target) if at == scale_of(target) else 79
+
+    numbers = found(elsewhere_wrong)
+    assert numbers.heavy[RESTORED].value == pytest.approx(10, abs=1e-4)
+    assert [round(i.value) for i in numbers.ds[RESTORED]] == [22] * 5
+    assert [round(i.value) for i in numbers.ds["equal-rms"]] == [79, 79, 22, 79, 79]
+
+
+def test_drops_on_the_diagonal_in_every_score_support_the_claim() -> None:
+    assert standings(STUDY, tied, BASE) == {"A4": "supports"}
 
 
 def test_own_and_other_scales_exchanged_flip_the_claim() -> None:
-    assert standings(STUDY, untied, BASE)["A4"] == "contradicts"
+    assert standings(STUDY, untied, BASE) == {"A4": "contradicts"}
 
 
-def test_pgd_and_dynamic_scaling_exchanged_flip_the_claim() -> None:
+@pytest.mark.parametrize("without", [25.0, 24.0])
+def test_diagonal_from_energy_alone_does_not_support_the_claim(without: float) -> None:
+    """The AEs of both controls keep their energy, and leave as much at every scale."""
+
+    def energy(attack: str, source: str, target: str) -> float:
+        return without if is_control(attack, target) else tied(attack, source, target)
+
+    numbers = found(energy)
+    assert numbers.heavy["raw"].value == pytest.approx(10, abs=1e-4)
+    assert abs(numbers.heavy[RESTORED].value) < 1e-4
+    assert standings(STUDY, energy, BASE) == {"A4": "open"}
+
+
+@pytest.mark.parametrize("control", CONTROLLED)
+def test_each_score_alone_can_withhold_the_verdict(control: str) -> None:
+    """At scale 1, AEs of ``after resize`` are those of ``equal-rms``; elsewhere they are apart."""
+
+    def one_flat(attack: str, source: str, target: str) -> float:
+        form = equal_rms_at(scale_of(target)) if control == RESTORED else control
+        is_flat = attack.partition(":")[2] == mark_of(form).strip(":")
+        return 25.0 if is_flat else tied(attack, source, target)
+
+    assert standings(STUDY, one_flat, BASE) == {"A4": "open"}
+
+
+def test_pgd_and_dynamic_scaling_exchanged_flip_the_sentence_on_dynamic_scaling() -> None:
     def exchanged(attack: str, source: str, target: str) -> float:
-        mark = ":rms" * attack.endswith(":rms")
-        swapped = {"ds" + mark: "pgd-at-1" + mark, "pgd-at-1" + mark: "ds" + mark}
-        return tied(swapped.get(attack, attack), source, target)
+        name, mark, form = attack.partition(":")
+        swapped = {"ds": "pgd-at-1", "pgd-at-1": "ds"}
+        return tied(swapped.get(name, name) + mark + form, source, target)
 
-    assert standings(STUDY, exchanged, BASE)["A5"] == "contradicts"
+    numbers, other = found(tied), found(exchanged)
+    for score in CONTROLLED:
+        assert other.gain[score].value == pytest.approx(-numbers.gain[score].value)
+        assert other.flattened[score].value == pytest.approx(-numbers.flattened[score].value)
+    assert {v.claim for v in STUDY.verdicts(other)} == {"A4"}
 
 
 def test_flat_matrix_contradicts_the_claim() -> None:
-    assert standings(STUDY, lambda *_: 25.0, BASE) == {"A4": "contradicts", "A5": "open"}
+    assert standings(STUDY, lambda *_: 25.0, BASE) == {"A4": "contradicts"}
 
 
-def test_flattening_by_smaller_drops_is_no_gain() -> None:
-    def weak(attack: str, source: str, target: str) -> float:
-        return 35 if attack.startswith("ds") else tied(attack, source, target)
+def test_energy_kept_is_the_stored_rms_after_over_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At eps 8/255 every AE has an RMS of 2.8 levels after the resize."""
+    assert "of the RMS" not in STUDY.paragraph(found(tied))  # nothing is stored
 
-    assert standings(STUDY, weak, BASE)["A5"] == "open"
+    def before(results: Results, attack: str) -> pd.Series:
+        halved = "@" in attack and not attack.startswith("ds")
+        return pd.Series({"rms": 5.6 if halved else 2.8})
+
+    monkeypatch.setattr(Results, "perturbation", before)
+    numbers = found(tied)
+    assert numbers.energy["pgd-at-1"] == pytest.approx((50, 50, 100, 50, 50))
+    assert numbers.energy["ds"] == pytest.approx((100,) * 5)
+    told = STUDY.paragraph(numbers)
+    assert "keeps 50, 50, 100, 50, 50 % of the RMS under PGD made at scale 1" in told
+    assert "and 100, 100, 100, 100, 100 % under dynamic scaling" in told
+
+
+def test_paragraph_names_every_score() -> None:
+    told = STUDY.paragraph(found(tied))
+    for score in CONTROLLED:
+        assert f"+10.00 [+10.00, +10.00] ({score})" in told
+        assert f"83.3 [83.3, 83.3] % ({score})" in told
+    assert "A5" not in told
 
 
 def test_noise_leaves_the_claim_open() -> None:

@@ -148,6 +148,7 @@ REGION = st.one_of(
 )
 LABEL_LOSSES = ["cross-entropy", "masked-cross-entropy", "segpgd", "cospgd", "js", "mask-norm"]
 LABEL_LOSSES += ["tsallis", "uncertainty", "cosine"]
+FORMS = ["raw", "eps*sign", "equal-rms", "equal-rms@0.5", "equal-rms@1.5", "smooth"]
 FEATURE_LOSSES = ["fspgd", "dr", "fia", "naa", "ila"]
 
 
@@ -167,11 +168,11 @@ def attacks(draw: st.DrawFn) -> dict[str, Any]:
         "variance": draw(st.none() | st.builds(lambda n: {"neighbours": n}, st.integers(1, 2))),
         "smoothing": draw(st.sampled_from([None, None, "ti", {"kernel": 3, "sigmas": 1}])),
         "region": draw(st.none() | REGION),
-        "scores": draw(
-            st.lists(st.sampled_from(["raw", "eps*sign", "equal-rms"]), min_size=1, unique=True)
-        ),
+        "scores": draw(st.lists(st.sampled_from(FORMS), min_size=1, max_size=3, unique=True)),
         "equal_rms": draw(number(0.125, 1)),
     }
+    if "smooth" in fields["scores"]:
+        fields["region"] = None
     if fields["variance"] is None:
         fields["gradient"] = draw(st.none() | RULE)
     # Images of the shard are at native size and in place, so they come before what moves pixels.

@@ -23,7 +23,7 @@ from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
 from segtransfer.tasks.models.ensemble import EnsembleSegmenter
-from tests.tasks.attacks.specs import make
+from tests.tasks.attacks.specs import FORMS, make
 from tests.tasks.cases import halves, pictures, spec, toy
 
 STAGED, RESIDUAL = toy("staged"), toy("residual")
@@ -282,7 +282,7 @@ def test_every_loss_and_every_value_of_a_choice_differ() -> None:
         [{"transforms": [{"ds": {"handling": n}}]} for n in ("whole", "native", "back")],
         [{"transforms": [{"si": {"law": n}}]} for n in ("all", "powers", "uniform")],
         [{"transforms": [{"ssa": {"gradient": n}}]} for n in ("through", "at")],
-        [{"scores": [n]} for n in ("raw", "eps*sign", "equal-rms")],
+        [{"scores": [n], "equal_rms": 0.25} for n in FORMS],
         [{"transforms": [kind]} for kind in TRANSFORMS],
     ]
     for choice in choices:
