@@ -1,10 +1,10 @@
 """Put the figures and paragraphs of studies that were run into ``tasks/studies/README.md``.
 
-    python infra/studies/fill_page.py segtransfer-store camvid
+    python infra/studies/fill_page.py segtransfer-store
 
-takes the newest report of every study over the base of that name, copies its figure to
-``tasks/studies/figures`` and writes its paragraph between the page's marks. A study that was not
-run keeps what stands there.
+A mark of the page names a base and a study, for example ``camvid-rivals``. The newest report of
+that name gives the paragraph after the mark and the figure in ``tasks/studies/figures``. A study
+that was not run keeps what stands there.
 """
 
 import re
@@ -16,18 +16,18 @@ FOLDER = Path(__file__).resolve().parents[2] / "tasks/studies"
 MARKS = re.compile(r"<!-- (?P<name>[a-z-]+) -->\n.*?<!-- end -->", flags=re.DOTALL)
 
 
-def newest_report(store: Path, base: str, study: str) -> Path | None:
-    """Return the ``study.md`` of a study's newest report, or None."""
-    written = store.glob(f"reports/{base}-{study}-*/study.md")
+def newest_report(store: Path, name: str) -> Path | None:
+    """Return the ``study.md`` of the newest report of ``BASE-STUDY``, or None."""
+    written = store.glob(f"reports/{name}-*/study.md")
     return max((path for path in written), key=lambda path: path.stat().st_mtime, default=None)
 
 
-def filled(page: str, store: Path, base: str) -> str:
+def filled(page: str, store: Path) -> str:
     """Return the page filled from the store's newest reports, and copy their figures beside it."""
 
     def fill(marked: re.Match[str]) -> str:
         name = marked["name"]
-        written = newest_report(store, base, name)
+        written = newest_report(store, name)
         if written is None:
             return marked[0]
         figure = FOLDER / "figures" / f"{name}.png"
@@ -41,9 +41,8 @@ def filled(page: str, store: Path, base: str) -> str:
 
 
 def main() -> None:
-    store, base = sys.argv[1:]
     page = FOLDER / "README.md"
-    page.write_text(filled(page.read_text(), Path(store), base))
+    page.write_text(filled(page.read_text(), Path(sys.argv[1])))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Object size (A4, A5): transfer by the size of objects.
+"""Object size (A4): transfer by the size of objects.
 
 An object is a connected component of a class in the labels. Objects are sorted by area into
 quarters of their own class, so that size is independent of class. The recall of a quarter is the
@@ -191,12 +191,11 @@ def sentences(numbers: Sizes) -> list[str]:
 
 
 def verdicts(numbers: Sizes) -> list[Verdict]:
-    """Return the verdicts on A4 and A5.
+    """Return the verdict on A4.
 
     Returns:
-        A4 by an ``uneven`` gain of either sign; A5 by ``gains`` over quarters and scores.
+        The standing by an ``uneven`` gain of either sign.
     """
-    scope = numbers.facts.scope
     depends = Reading(
         "A4",
         "read as: the gain of dynamic scaling depends on object size; the gain on the smallest "
@@ -205,25 +204,7 @@ def verdicts(numbers: Sizes) -> list[Verdict]:
         equality=NEGLIGIBLE,
         effect=True,
     )
-    gained = Reading(
-        "A5",
-        "read as: drops in recall are larger under dynamic scaling for every object size; the gain "
-        f"is {_list(numbers.gains['raw'])} points, by size; {OVER_PGD}",
-        equality=NEGLIGIBLE,
-    )
-    return [
-        judge(depends, numbers.uneven, scope),
-        judge(gained, _by_quarter(numbers.gains), scope),
-    ]
-
-
-def _by_quarter(found: dict[str, tuple[Interval, ...]]) -> IntervalByScore:
-    """Return the intervals of all scores and quarters, by name."""
-    return {
-        f"{score} {quarter}": interval
-        for score, intervals in found.items()
-        for quarter, interval in zip(QUARTERS, intervals, strict=True)
-    }
+    return [judge(depends, numbers.uneven, numbers.facts.scope)]
 
 
 def _list(intervals: Sequence[Interval]) -> str:

@@ -10,7 +10,8 @@ import pytest
 from tests.conftest import ROOT
 
 PAGE = (
-    "# Studies\n\n<!-- heads -->\n<!-- end -->\n\ntext\n\n<!-- object-size -->\nold\n<!-- end -->\n"
+    "# Studies\n\n<!-- camvid-heads -->\n<!-- end -->\n\n"
+    "text\n\n<!-- camvid-object-size -->\nold\n<!-- end -->\n"
 )
 
 
@@ -38,8 +39,10 @@ def test_the_newest_report_of_each_study_stands_on_the_page(
     report(store, "camvid-heads-1", "Older.", age=9)
     report(store, "camvid-heads-2", "Newer.", age=1)
     report(store, "mine-object-size-1", "Of another base.", age=0)
-    once = script["filled"](PAGE, store, "camvid")
-    shown = "<!-- heads -->\n![What is so?](figures/heads.png)\n\nNewer.\n<!-- end -->"
-    assert once == PAGE.replace("<!-- heads -->\n<!-- end -->", shown)
-    assert (tmp_path / "page/figures/heads.png").read_bytes() == b"Newer."
-    assert script["filled"](once, store, "camvid") == once
+    once = script["filled"](PAGE, store)
+    shown = (
+        "<!-- camvid-heads -->\n![What is so?](figures/camvid-heads.png)\n\nNewer.\n<!-- end -->"
+    )
+    assert once == PAGE.replace("<!-- camvid-heads -->\n<!-- end -->", shown)
+    assert (tmp_path / "page/figures/camvid-heads.png").read_bytes() == b"Newer."
+    assert script["filled"](once, store) == once

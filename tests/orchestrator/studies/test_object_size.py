@@ -1,5 +1,6 @@
 """Object size: recall by quarter of stored predictions, and which claims follow."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,8 @@ def verdicts_of(run: Any, monkeypatch: pytest.MonkeyPatch, taken: Any) -> dict[s
 
     monkeypatch.setattr(object_size.Recalls, "of", of)
     numbers: Sizes = STUDY.findings(Resampled(results), base)
-    found: list[Verdict] = STUDY.verdicts(numbers)
+    enough = replace(numbers.facts, scope=replace(numbers.facts.scope, images=48))
+    found: list[Verdict] = STUDY.verdicts(replace(numbers, facts=enough))
     return {verdict.claim: verdict.standing for verdict in found}
 
 
@@ -94,13 +96,5 @@ def test_uneven_gains_support_the_claim_and_even_gains_do_not(
     def even(attack: str, source: str, target: str) -> list[float]:
         return [40 * (source == target) + 10 + 2 * attack.startswith("ds")] * 4
 
-    def exchanged(attack: str, source: str, target: str) -> list[float]:
-        other = {"ds": "pgd", "pgd": "ds"}[attack.split(":")[0]]
-        return uneven(other, target, source)
-
-    assert verdicts_of(run, monkeypatch, uneven) == {
-        "A4": "supports",
-        "A5": "supports",
-    }
-    assert verdicts_of(run, monkeypatch, even)["A4"] == "contradicts"
-    assert verdicts_of(run, monkeypatch, exchanged)["A5"] == "contradicts"
+    assert verdicts_of(run, monkeypatch, uneven) == {"A4": "supports"}
+    assert verdicts_of(run, monkeypatch, even) == {"A4": "contradicts"}

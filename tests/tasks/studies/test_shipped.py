@@ -22,8 +22,10 @@ def section(name: str) -> str:
 
 
 def commanded(name: str) -> Experiment:
-    """What the command of a section would carry out."""
-    (command,) = re.findall(r"^    (segtransfer study (?:.*\\\n)*.*)$", section(name), re.MULTILINE)
+    """What the first command of a section would carry out."""
+    command, *_ = re.findall(
+        r"^    (segtransfer study (?:.*\\\n)*.*)$", section(name), re.MULTILINE
+    )
     program, verb, study, *given = shlex.split(command.replace("\\\n", ""))
     assert (program, verb, study) == ("segtransfer", "study", name)
     return STUDIES[study].experiment(read_base(*split_base(given)))
