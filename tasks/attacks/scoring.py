@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from segtransfer.tasks.schema import Text, suggest
 
-MARKS = {"raw": "", "eps*sign": ":sign", "equal-rms": ":rms", "smooth": ":smooth"}
+SCORE_MARKS = {"raw": "", "eps*sign": ":sign", "equal-rms": ":rms", "smooth": ":smooth"}
 AT = "equal-rms@"
 AT_SCALE = rf"^{AT}[0-9]*\.?[0-9]+$"
 SMALLEST, LARGEST = 0.25, 4.0  # of the scale of equal-rms@SCALE
@@ -24,10 +24,10 @@ def _read(score: str) -> str:
     Raises:
         PydanticCustomError: If the form is unknown, or the scale is no number from 0.25 to 4.
     """
-    if score in MARKS:
+    if score in SCORE_MARKS:
         return score
     if not score.startswith(AT):
-        hint = suggest(score, [*MARKS, f"{AT}SCALE"])
+        hint = suggest(score, [*SCORE_MARKS, f"{AT}SCALE"])
         raise PydanticCustomError(
             "score", "unknown form '{score}'; {hint}", {"score": score, "hint": hint}
         )
@@ -44,7 +44,9 @@ def _read(score: str) -> str:
 Scoring = Annotated[
     Text,
     AfterValidator(_read),
-    WithJsonSchema({"anyOf": [{"enum": list(MARKS)}, {"type": "string", "pattern": AT_SCALE}]}),
+    WithJsonSchema(
+        {"anyOf": [{"enum": list(SCORE_MARKS)}, {"type": "string", "pattern": AT_SCALE}]}
+    ),
 ]
 
 
@@ -89,4 +91,8 @@ def mark_of(score: str) -> str:
     Args:
         score: A form of scoring, as a spec holds it.
     """
-    return MARKS[score] if score in MARKS else score.replace("equal-rms", MARKS["equal-rms"])
+    return (
+        SCORE_MARKS[score]
+        if score in SCORE_MARKS
+        else score.replace("equal-rms", SCORE_MARKS["equal-rms"])
+    )
