@@ -34,7 +34,7 @@ from segtransfer.studies.study import (
     plain,
     signed,
 )
-from segtransfer.studies.verdicts import NEGLIGIBLE, Reading, Verdict, judge
+from segtransfer.studies.verdicts import NEGLIGIBLE, Reading, Verdict, judge, untested
 from segtransfer.tasks.attacks.scoring import equal_rms_at, mark_of
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
@@ -42,7 +42,6 @@ NATIVE = SCALES.index(1.0)
 RESTORED = "after resize"  # equal-rms@u on the target at scale u
 CONTROLLED = (*SCORES, RESTORED, "smooth")
 EQUAL_RMS = 0.35  # of eps: within the ball, also if a resize takes three fifths of the RMS
-METRIC = "mIoU"
 QualityByScale = tuple[Interval, ...]
 
 
@@ -201,16 +200,17 @@ def sentences(numbers: Scales) -> list[str]:
     scaled = ", ".join(f"{i.value:.1f}" for i in numbers.ds["raw"])
     listed = ", ".join(f"{scale:g}" for scale in SCALES)
     kept = ", ".join(f"{plain(interval)} % ({score})" for score, interval in numbers.kept.items())
+    metric = numbers.facts.metric
     energy = [", ".join(f"{e:.0f}" for e in numbers.energy[a]) for a in (_at("pgd", 1), "ds")]
     lines = [
         f"AEs were made on {', '.join(numbers.networks)} at scales {listed} and scored on the same "
         f"network at each scale: as made (raw), at equal RMS (equal-rms), at equal RMS after the "
         f"resize to the target's scale, as if added there ({RESTORED}), and blurred, at equal RMS "
         "(smooth).",
-        f"The drop in {METRIC} under PGD at its own scale minus the drop at other scales is "
+        f"The drop in {metric} under PGD at its own scale minus the drop at other scales is "
         f"{signed(numbers.heavy)} points.",
         f"The drop at other scales is {kept} of the drop at its own scale.",
-        f"At the scales in turn, {METRIC} is {shown} % under PGD made at scale 1 and {scaled} % "
+        f"At the scales in turn, {metric} is {shown} % under PGD made at scale 1 and {scaled} % "
         "under dynamic scaling, which reduces the difference between scale 1 and other scales by "
         f"{signed(numbers.flattened)} points and changes the drop at scales other than 1 by "
         f"{signed(numbers.gain)} points.",
@@ -224,7 +224,13 @@ def sentences(numbers: Scales) -> list[str]:
 
 
 def verdicts(numbers: Scales) -> list[Verdict]:
-    """Return the verdict on A4, by ``heavy`` in all scores: as made, and in every control."""
+    """Return the verdict on A4, by ``heavy`` in all scores: as made, and in every control.
+
+    Returns:
+        The standing; not tested on classifiers, which are a control: A4 is about segmentation.
+    """
+    if numbers.facts.classifiers:
+        return [untested("A4", "classifiers were attacked")]
     reading = Reading(
         "A4",
         "read as: AEs depend on the scale at which they were made; the drop under PGD at other "

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from segtransfer.reporting.drawn_tables import DrawnCell, DrawnRow, DrawnTable
 from segtransfer.reporting.shading import Shading
 from segtransfer.reporting.table_pages import TableKey, draw_tables
-from segtransfer.studies.scales import METRIC, RESTORED, SCALES, QualityByScale, Scales
+from segtransfer.studies.scales import RESTORED, SCALES, QualityByScale, Scales
 
 CELL = 0.66  # inches; two matrices fit on a page
 DRAWN = {"raw": "as made", RESTORED: "equal RMS after the resize"}
@@ -28,7 +28,8 @@ def draw_scales(numbers: Scales, heading: str) -> Figure:
     tables = [_table(numbers, score, shading) for score in DRAWN]
     marks = (("frame", "scored at the scale of making"), ("±0.5", "half of the 95 % interval"))
     ends = f"{shading.low:.0f}", f"{shading.high:.0f}"
-    key = TableKey(shading.colourmap, *ends, f"{METRIC}, %; dark: strong attack", marks)
+    unit = f"{numbers.facts.metric}, %; dark: strong attack"
+    key = TableKey(shading.colourmap, *ends, unit, marks)
     return draw_tables(tables, heading, key, cell=CELL)
 
 
@@ -46,7 +47,7 @@ def _table(numbers: Scales, score: str, shading: Shading) -> DrawnTable:
     pgd = [row(f"PGD at {s:g}", numbers.pgd[score][i], i) for i, s in enumerate(SCALES)]
     return DrawnTable(
         title=DRAWN[score],
-        lines=(f"mean {METRIC} of {', '.join(numbers.networks)}",),
+        lines=(f"mean {numbers.facts.metric} of {', '.join(numbers.networks)}",),
         row_axis="made by",
         column_axis="scored at scale",
         columns=(("", tuple(f"{scale:g}" for scale in SCALES)),),

@@ -10,7 +10,13 @@ from segtransfer.results import Results
 from segtransfer.studies.scales import CONTROLLED, EQUAL_RMS, RESTORED, SCALES, STUDY, Scales
 from segtransfer.tasks.attacks.scoring import equal_rms_at, mark_of
 from segtransfer.tasks.models import adapters as models
-from tests.orchestrator.studies.made_up import base_of, noisy, numbers_of, standings
+from tests.orchestrator.studies.made_up import (
+    base_of,
+    classifiers_base,
+    noisy,
+    numbers_of,
+    standings,
+)
 
 BASE = base_of(sources=["pspnet-r18"])
 
@@ -176,3 +182,11 @@ def test_sliding_networks_and_ensembles_are_refused() -> None:
         base = base_of(models=[model], sources=[name], study={})
         with pytest.raises(InputError, match=f"model '{name}' is an ensemble or slides windows"):
             STUDY.experiment(base)
+
+
+def test_classifiers_are_a_control_whose_accuracy_judges_no_claim() -> None:
+    numbers = numbers_of(STUDY, tied, classifiers_base())
+    assert numbers.heavy["raw"].value == pytest.approx(10, abs=0.1)
+    told = STUDY.paragraph(numbers)
+    assert "The drop in accuracy under PGD at its own scale" in told
+    assert "does not test A4 (classifiers were attacked)" in told
