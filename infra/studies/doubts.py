@@ -10,7 +10,7 @@ import argparse
 import re
 import runpy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from segtransfer.studies import STUDIES, BaseExperiment
 from segtransfer.studies.base import SCORES
 from segtransfer.studies.contrasts import gain
 from segtransfer.studies.equal_cost import EqualCost
-from segtransfer.studies.overfitting_curves import halves_of
+from segtransfer.studies.overfitting_curves import halves_of, only_images
 from segtransfer.studies.study import plain, signed
 from segtransfer.studies.verdicts import NEGLIGIBLE, Reading, Verdict, judge
 
@@ -212,7 +212,7 @@ def data_set(rivals: Judged) -> Doubt:
     videos = np.array(rivals.results.sequences)
     for video in dict.fromkeys(videos):
         mask = videos == video
-        found = gain(Resampled(only(rivals.results, mask)), numbers.attack, best, pairs)
+        found = gain(Resampled(only_images(rivals.results, mask)), numbers.attack, best, pairs)
         signs.add(found.value > 0)
         parts.append(f"{found.value:+.2f} on {mask.sum()} images of {video}")
     return Doubt(
@@ -220,12 +220,6 @@ def data_set(rivals: Judged) -> Doubt:
         f"DS-MI less {best}: {', '.join(parts)}",
         f"A5: the sign {'agrees' if len(signs) == 1 else 'differs'}; other cities are not tested",
     )
-
-
-def only(results: Results, mask: np.ndarray) -> Results:
-    """Return the results with the counts of all other images at zero."""
-    counts = {cell: matrix * mask[:, None, None] for cell, matrix in results.counts.items()}
-    return replace(results, counts=counts, fooled={})
 
 
 def small_nets(rivals: Judged) -> Doubt:

@@ -96,7 +96,8 @@ def halves_of(sample: Resampled) -> tuple[Resampled, Resampled]:
     """Return the results on two halves of the images, each with the design of the whole."""
     first = first_half(sample.results)
     one, other = (
-        Resampled(_only(sample.results, mask), design=sample.design) for mask in (first, ~first)
+        Resampled(only_images(sample.results, mask), design=sample.design)
+        for mask in (first, ~first)
     )
     return one, other
 
@@ -122,8 +123,13 @@ def first_half(results: Results) -> np.ndarray:
     return groups <= names[np.abs(upto - len(groups) / 2).argmin()]
 
 
-def _only(results: Results, mask: np.ndarray) -> Results:
-    """Return the results with the counts of all other images at zero."""
+def only_images(results: Results, mask: np.ndarray) -> Results:
+    """Return the results with the counts of all other images at zero.
+
+    Args:
+        results: The results, with N images.
+        mask: bool N, the images to keep.
+    """
     counts = {cell: matrix * mask[:, None, None] for cell, matrix in results.counts.items()}
     return replace(results, counts=counts, fooled={})
 

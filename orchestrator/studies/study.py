@@ -72,11 +72,6 @@ class Facts:
         return self.headline == OF_IMAGES
 
     @property
-    def kind(self) -> str:
-        """Return the kind of the models in words, in the plural."""
-        return "classifiers" if self.classifiers else "segmentation models"
-
-    @property
     def one_schedule(self) -> bool:
         """Return whether all images share their draws of scales; a study then has no verdict."""
         return self.scope.groups < 2

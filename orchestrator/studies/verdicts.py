@@ -17,7 +17,7 @@ from segtransfer.statistics.trainings import Permutation
 NEGLIGIBLE = 0.5  # percentage points of the metric; an interval within counts as equality
 LEVEL, POWER = 0.05, 0.8  # of the family of a verdict's intervals; of the detectable difference
 NO_CAUSE = "no verdict of cause"
-FEWEST_IMAGES = 16  # intervals of fewer contain the truth in less than 93 % of experiments
+FEWEST_JUDGED = 16  # intervals of fewer contain the truth in less than 93 % of experiments
 
 Standing = Literal["supports", "contradicts", "open", "not tested"]
 Intervals = Mapping[str, Interval]
@@ -167,7 +167,7 @@ def judge(
         ``supports`` or ``contradicts`` if all intervals are on a side of the threshold beyond
         noise, with a family-wise error of 5 %; ``contradicts`` also if the absence of an effect is
         shown; else ``open``. Every claim is open with a single schedule group or fewer than
-        ``FEWEST_IMAGES`` images, and a claim of cause also with a single training per arm.
+        ``FEWEST_JUDGED`` images, and a claim of cause also with a single training per arm.
     """
     detectable = {name: _detectable(i, scope.freedom) for name, i in intervals.items()}
     equal = _is_equal(reading, intervals)
@@ -203,8 +203,8 @@ def _hindrance(
         return f"{NO_CAUSE}: one training per arm"
     if reading.cause and not permutations:
         return f"{NO_CAUSE}: no test over trainings"
-    if scope.images < FEWEST_IMAGES:
-        return f"no verdict below {FEWEST_IMAGES} images, whose intervals are too narrow"
+    if scope.images < FEWEST_JUDGED:
+        return f"no verdict below {FEWEST_JUDGED} images, whose intervals are too narrow"
     return ""
 
 
