@@ -143,10 +143,10 @@ def open_study(context: SearchContext, storage: BaseStorage, *, resume: bool) ->
     Args:
         context: The context of the search.
         storage: The opened storage.
-        resume: Whether to continue a study with trials.
+        resume: Whether to continue a study whose trials have begun.
 
     Raises:
-        InputError: If ``resume`` is False and the study has trials and is incomplete, if the
+        InputError: If ``resume`` is False and the study has begun and is incomplete, if the
             storage cannot be used, or if the sampler or the pruner cannot be made.
     """
     settings = context.search.search
@@ -165,7 +165,8 @@ def open_study(context: SearchContext, storage: BaseStorage, *, resume: bool) ->
             study.set_user_attr(name, value)
         trials = study.get_trials(deepcopy=False)
     left = settings.trials - len(ended(study))
-    if trials and not resume and left > 0:
+    begun = any(trial.state != TrialState.WAITING for trial in trials)
+    if begun and not resume and left > 0:
         raise InputError(
             f"The store has {len(ended(study))} of {settings.trials} trials of this search. Add "
             "--resume to continue the search, or change seed for a new search."

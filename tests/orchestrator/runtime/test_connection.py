@@ -16,7 +16,7 @@ from threading import Thread
 import pytest
 import yaml
 
-from segtransfer.errors import InputError
+from segtransfer.errors import InputError, ServerError
 from segtransfer.runtime.executors.ray import connection, driver
 from segtransfer.runtime.executors.ray.connection import SOCKET, SOCKET_BYTES, prepare
 from tests.orchestrator.toy_experiments import toy_spec
@@ -57,6 +57,17 @@ def test_address_without_a_cluster_is_named_in_the_error_after_the_deadline(
         with pytest.raises(InputError, match=rf"127\.0\.0\.1:{port} within 1 s\. .*RAY_ADDRESS"):
             driver.join_cluster("tests", timeout=1.0)
     assert time.monotonic() - begun < 20
+
+
+def test_ray_that_does_not_start_in_time_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(*_: object, **__: object) -> None:
+        raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(driver.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(driver.ray, "init", init)
+    with pytest.raises(ServerError, match=r"did not start .* in time, .*executor=inline"):
+        driver.join_cluster("tests")
 
 
 @pytest.mark.parametrize("address", ["foo", "http://127.0.0.1:8265", "host:port:more", ":", "[::1"])

@@ -175,6 +175,12 @@ def test_search_with_stored_trials_continues_only_with_resume(
     assert states == ["COMPLETE", "RUNNING", "WAITING"], "no trial continued without resume"
 
 
+def test_search_that_ended_before_its_first_trial_starts_again_without_resume(
+    context: SearchContext,
+) -> None:
+    assert waiting(opened(context)) == waiting(opened(context)) == FIRST
+
+
 def test_complete_search_is_read_again_without_resume(context: SearchContext) -> None:
     study = opened(context)
     for transfer in (60.0, 40.0, 50.0, 45.0):

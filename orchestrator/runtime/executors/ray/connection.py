@@ -12,8 +12,9 @@ from typing import Any
 import grpc
 import ray
 from ray._private.services import canonicalize_bootstrap_address
+from ray.exceptions import AuthenticationError
 
-from segtransfer.errors import InputError
+from segtransfer.errors import InputError, SegtransferError, ServerError
 
 CONNECT_TIMEOUT = 60.0  # seconds for a cluster to answer
 REMOVAL_TIMEOUT = 5.0  # seconds to remove a folder while Ray's last processes may write to it
@@ -160,3 +161,31 @@ def wait_for_cluster(address: str, timeout: float) -> None:
                 "host:port of the head node's GCS (port 6379 by default), or unset RAY_ADDRESS to "
                 "run on this machine."
             ) from error
+
+
+def explain(error: BaseException, address: str | None) -> SegtransferError | None:
+    """Return a sentence on a connection that failed.
+
+    Args:
+        error: What ``ray.init`` or ``wait_for_cluster`` raised.
+        address: The address of the cluster, ``auto``, or None for a cluster of this process.
+
+    Returns:
+        The error with the sentence; None if ``error`` is an InputError or of another kind.
+    """
+    if "timed out during startup" in str(error):  # Ray raises a bare Exception
+        return ServerError(
+            "Ray did not start on this machine in time, because the machine is busy or out of "
+            "memory. Run the command again when fewer programs run, or set runtime.executor=inline."
+        )
+    if isinstance(error, InputError):
+        return None
+    if not isinstance(error, ConnectionError | AuthenticationError | ValueError):
+        return None
+    found = f"No Ray cluster answers at {address or 'local'} ({str(error).splitlines()[0]})"
+    if address == "auto" and isinstance(error, ConnectionError):
+        found = "No Ray cluster runs on this machine"
+    return InputError(
+        f"{found}. Start a cluster with 'ray start --head', or set RAY_ADDRESS to a cluster "
+        "(and RAY_AUTH_TOKEN_PATH to the file of its token)."
+    )

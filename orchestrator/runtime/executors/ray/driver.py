@@ -11,14 +11,13 @@ from typing import Any
 import ray
 from ray.exceptions import (
     ActorUnavailableError,
-    AuthenticationError,
     GetTimeoutError,
     RayActorError,
     RayTaskError,
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from segtransfer.errors import InputError, SegtransferError
+from segtransfer.errors import SegtransferError
 from segtransfer.experiment.provenance import code_hash
 from segtransfer.experiment.runtime_spec import Runtime
 from segtransfer.experiment.shadowing import check_not_shadowed
@@ -27,6 +26,7 @@ from segtransfer.runtime.event_log import log_to
 from segtransfer.runtime.executors.ray.connection import (
     CONNECT_TIMEOUT,
     Connection,
+    explain,
     prepare,
     wait_for_cluster,
 )
@@ -352,6 +352,7 @@ def join_cluster(
 
     Raises:
         InputError: If no cluster answers.
+        ServerError: If a cluster of this process does not start in time.
     """
     check_not_shadowed()
     if ray.is_initialized():
@@ -374,17 +375,9 @@ def join_cluster(
             )
     except BaseException as error:
         connection.restore()
-        if not isinstance(error, ConnectionError | AuthenticationError | ValueError):
-            raise
-        if isinstance(error, InputError):
-            raise
-        found = f"No Ray cluster answers at {address or 'local'} ({str(error).splitlines()[0]})"
-        if address == "auto" and isinstance(error, ConnectionError):
-            found = "No Ray cluster runs on this machine"
-        raise InputError(
-            f"{found}. Start a cluster with 'ray start --head', or set RAY_ADDRESS to a cluster "
-            "(and RAY_AUTH_TOKEN_PATH to the file of its token)."
-        ) from error
+        if explained := explain(error, address):
+            raise explained from error
+        raise
     return connection
 
 
