@@ -1,5 +1,7 @@
 """Micro-batches of a shard, as large as memory allows, uploaded as bytes."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable
 from typing import TypeVar

@@ -1,5 +1,7 @@
 """Errors after which a process cannot use its device again."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import torch

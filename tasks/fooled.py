@@ -1,5 +1,7 @@
 """The norm of a perturbation at 99 % fooled pixels, of attacks that minimise the norm."""
 
+from __future__ import annotations
+
 from typing import TypeVar
 
 import numpy as np
@@ -7,7 +9,7 @@ import torch
 
 PERCENT = 99  # of the labelled pixels: the success of Rony et al., CVPR 2023
 
-Counts = TypeVar("Counts", np.ndarray, torch.Tensor)
+Counts = TypeVar("Counts", np.ndarray, "torch.Tensor")
 
 
 def reached(fooled: Counts, labelled: Counts) -> Counts:

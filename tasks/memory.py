@@ -1,5 +1,7 @@
 """The memory of the process: freed memory, the peak of a call, and the free memory."""
 
+from __future__ import annotations
+
 import ctypes
 import gc
 import logging

@@ -1,5 +1,7 @@
 """Random numbers by purpose, independent of worker, batch and order."""
 
+from __future__ import annotations
+
 import hashlib
 import random
 from collections.abc import Iterator

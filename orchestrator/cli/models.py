@@ -33,8 +33,8 @@ def models(
     Raises:
         typer.Exit: With code 2 if no config has NAME in its name.
     """
+    from segtransfer.reporting.models import print_models, print_published
     from segtransfer.reporting.registries import print_entries
-    from segtransfer.reporting.terminal import print_models, print_published
     from segtransfer.tasks.data.reader_spec import READERS
     from segtransfer.tasks.metrics import METRICS
     from segtransfer.tasks.models.adapter_spec import ADAPTERS

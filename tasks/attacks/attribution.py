@@ -5,6 +5,8 @@ clean or the black image) has no gradient and is left out. Classifiers have a si
 score at the label is the mean over the labelled pixels.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 
 import torch

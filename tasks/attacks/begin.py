@@ -1,5 +1,7 @@
 """The begin of a run: an empty memory, and the prepared reference of a loss."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any

@@ -1,9 +1,11 @@
 """The context of an attack run: images, labels to leave or to reach, and pixels to change."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,7 +17,9 @@ from segtransfer.tasks.attacks.losses import LossContext
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms.views import resize_labels
 from segtransfer.tasks.labels import IGNORE_INDEX, class_indices, image_classes, read_index_map
-from segtransfer.tasks.models.base import Segmenter
+
+if TYPE_CHECKING:
+    from segtransfer.tasks.models.base import Segmenter
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """Losses on features of an intermediate layer, without logits and labels at any time."""
 
+from __future__ import annotations
+
 import math
 
 import torch
-import torch.nn.functional as F
 
 from segtransfer.tasks.attacks.losses import LOSSES, LossContext, reads_features
 
@@ -34,8 +35,8 @@ def feature_similarity(
         N losses, each in [-1, 1].
     """
     share = min(context.step / max(context.steps, 1), 1.0)
-    own = F.normalize(features, dim=1).flatten(2)
-    reference = F.normalize(clean, dim=1).flatten(2)
+    own = torch.nn.functional.normalize(features, dim=1).flatten(2)
+    reference = torch.nn.functional.normalize(clean, dim=1).flatten(2)
     external = (own * reference).sum(1).mean(1)
     pairs = torch.bmm(reference.transpose(1, 2), reference) > AFFINITY
     pairs.diagonal(dim1=1, dim2=2).fill_(False)

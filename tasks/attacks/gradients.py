@@ -1,10 +1,12 @@
 """The gradient of a step: over copies of transforms, members of an ensemble, neighbours."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Smoothing
@@ -17,8 +19,10 @@ from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import copies, scale_numbers, views
 from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
 from segtransfer.tasks.attacks.transforms.views import TransformContext, View, align
-from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.outputs import foreign_error
+
+if TYPE_CHECKING:
+    from segtransfer.tasks.models.base import Segmenter
 
 
 def loss_gradient(
@@ -87,7 +91,7 @@ def _sums(
     random: StepRandom,
     loss_context: LossContext,
     first: Callable[[torch.Tensor], View],
-) -> tuple[list[torch.Tensor], "_Looks"]:
+) -> tuple[list[torch.Tensor], _Looks]:
     """Return a member's gradients summed per scale, and what its copies showed."""
     sums: dict[int, torch.Tensor] = {}
     found = _Looks(x.new_zeros(len(x)), [])
@@ -113,7 +117,6 @@ class _Looks:
     watched: torch.Tensor | None = None
 
 
-@torch.no_grad()
 def loss_values(
     context: AttackContext,
     x: torch.Tensor,
@@ -134,10 +137,11 @@ def loss_values(
         N losses. Each copy costs a forward.
     """
     losses, count = x.new_zeros(len(x)), copies(context.spec.transforms)
-    for number, member, weight in _chosen(context.model, members, None):
-        own = _own(context, random, number)
-        for loss, _, _ in _losses(context, member, x, own, loss_context, View):
-            losses += loss * (weight / count)
+    with torch.no_grad():
+        for number, member, weight in _chosen(context.model, members, None):
+            own = _own(context, random, number)
+            for loss, _, _ in _losses(context, member, x, own, loss_context, View):
+                losses += loss * (weight / count)
     return losses
 
 
@@ -252,7 +256,6 @@ def _loss(
     return loss
 
 
-@torch.no_grad()
 def _clean_features(
     context: AttackContext, member: Segmenter, untouched: Iterator[View], *, moved: bool
 ) -> torch.Tensor:
@@ -262,7 +265,8 @@ def _clean_features(
     """
     spec, cache = context.spec, context.clean_features
     if moved or spec.transforms or member not in cache:
-        features = read_features(member, next(untouched).images, spec.layer)
+        with torch.no_grad():
+            features = read_features(member, next(untouched).images, spec.layer)
         if moved:
             return features
         cache[member] = features
@@ -322,5 +326,5 @@ def smooth(gradient: torch.Tensor, smoothing: Smoothing | None) -> torch.Tensor:
     channels, half = gradient.shape[1], smoothing.kernel // 2
     rows = weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
     columns = weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
-    smoothed = F.conv2d(gradient, rows, padding=(half, 0), groups=channels)
-    return F.conv2d(smoothed, columns, padding=(0, half), groups=channels)
+    smoothed = torch.nn.functional.conv2d(gradient, rows, padding=(half, 0), groups=channels)
+    return torch.nn.functional.conv2d(smoothed, columns, padding=(0, half), groups=channels)

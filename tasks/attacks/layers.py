@@ -1,14 +1,18 @@
 """The outputs of modules inside a model, for losses of intermediate layers."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.models.base import Segmenter
+
+if TYPE_CHECKING:
+    from segtransfer.tasks.models.base import Segmenter
 
 
 def read_features(model: Segmenter, images: torch.Tensor, layer: str | None) -> torch.Tensor:

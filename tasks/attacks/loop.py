@@ -1,8 +1,10 @@
 """The attack loop, from the start to the projection, as plain functions."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -25,7 +27,9 @@ from segtransfer.tasks.attacks.rule_step import make_step
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms.views import resize_labels
-from segtransfer.tasks.models.base import Segmenter
+
+if TYPE_CHECKING:
+    from segtransfer.tasks.models.base import Segmenter
 
 
 @dataclass(frozen=True)
@@ -337,7 +341,6 @@ def _select_best(
     return iterates, health
 
 
-@torch.no_grad()
 def fooled_share(context: AttackContext, images: torch.Tensor) -> torch.Tensor:
     """Return the share of labelled pixels fooled on the source.
 
@@ -350,6 +353,7 @@ def fooled_share(context: AttackContext, images: torch.Tensor) -> torch.Tensor:
     """
     loss_context = LossContext(0, 0, context.spec.target is not None)
     size = context.labels.shape[-2], context.labels.shape[-1]
-    logits = context.model.at(context.model(images), size)
-    where = fooled(logits, context.labels, loss_context)
-    return mean_labelled(where.float(), context.labels)
+    with torch.no_grad():
+        logits = context.model.at(context.model(images), size)
+        where = fooled(logits, context.labels, loss_context)
+        return mean_labelled(where.float(), context.labels)

@@ -1,11 +1,12 @@
 """Losses of the attack loop: functions from logits and labels to a number per image."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-import torch.nn.functional as F
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.preparation import Preparation
@@ -41,7 +42,7 @@ class LossContext:
         return -1 if self.targeted else 1
 
 
-Loss = Callable[[torch.Tensor, torch.Tensor, LossContext], torch.Tensor]
+Loss: TypeAlias = "Callable[[torch.Tensor, torch.Tensor, LossContext], torch.Tensor]"
 
 LOSSES: Registry[Loss] = Registry(
     "losses",
@@ -375,7 +376,9 @@ def mean_labelled(pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 def _pixels(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the cross-entropy of each pixel, N x H x W; 0 for ignored pixels."""
-    return F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none")
+    return torch.nn.functional.cross_entropy(
+        logits, labels, ignore_index=IGNORE_INDEX, reduction="none"
+    )
 
 
 def _indices(labels: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,7 @@
 """Magnitudes of an image's values, and divisions by them."""
 
+from __future__ import annotations
+
 import torch
 
 

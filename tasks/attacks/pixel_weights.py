@@ -1,9 +1,10 @@
 """Losses of segmentation with a weight for each pixel's cross-entropy."""
 
+from __future__ import annotations
+
 import math
 
 import torch
-import torch.nn.functional as F
 
 from segtransfer.tasks.attacks.losses import (
     LOSSES,
@@ -35,7 +36,9 @@ def tsallis(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) ->
         N losses.
     """
     power = 1 - FIRST_Q - (LAST_Q - FIRST_Q) * min(context.step / max(context.steps, 1), 1.0)
-    entropy = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none")
+    entropy = torch.nn.functional.cross_entropy(
+        logits, labels, ignore_index=IGNORE_INDEX, reduction="none"
+    )
     pixels = -torch.expm1(-power * entropy) / power if power > 0 else entropy
     return context.sign * mean_labelled(pixels, labels)
 
@@ -57,7 +60,9 @@ def uncertainty(logits: torch.Tensor, labels: torch.Tensor, context: LossContext
     """
     log_p = logits.log_softmax(1)
     entropy = -(log_p.exp() * log_p).sum(1) / math.log(max(logits.shape[1], 2))
-    pixels = F.nll_loss(log_p, labels, ignore_index=IGNORE_INDEX, reduction="none")
+    pixels = torch.nn.functional.nll_loss(
+        log_p, labels, ignore_index=IGNORE_INDEX, reduction="none"
+    )
     return context.sign * mean_labelled(entropy.exp() * pixels, labels)
 
 
@@ -88,7 +93,9 @@ def regions(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) ->
         memory["step"] = context.step
         memory["later"] = memory["later"] | (won & ~memory["first"])
     first, later, steps = memory["first"], memory["later"], 2 * max(context.steps, 1)
-    pixels = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none")
+    pixels = torch.nn.functional.cross_entropy(
+        logits, labels, ignore_index=IGNORE_INDEX, reduction="none"
+    )
     counted = labels != IGNORE_INDEX
     regions_of_weight = (
         (1 - context.step / steps, ~first & ~later),

@@ -1,15 +1,20 @@
 """The source before the first step of a run, from which a feature loss computes its reference."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
 from segtransfer.tasks.attacks.layers import read_features, read_layer
 from segtransfer.tasks.attacks.step_random import StepRandom
-from segtransfer.tasks.models.base import Segmenter
 
-LogitScore = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+if TYPE_CHECKING:
+    from segtransfer.tasks.models.base import Segmenter
+
+LogitScore: TypeAlias = "Callable[[torch.Tensor, torch.Tensor], torch.Tensor]"
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,6 @@ class Preparation:
     attacked: torch.Tensor
     random: StepRandom
 
-    @torch.no_grad()
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Return features of images, at the cost of a forward.
 
@@ -43,7 +47,8 @@ class Preparation:
         Returns:
             float32 N x C x h x w, without gradient.
         """
-        return read_features(self.model, images, self.layer)
+        with torch.no_grad():
+            return read_features(self.model, images, self.layer)
 
     def feature_gradient(self, images: torch.Tensor, score: LogitScore) -> torch.Tensor:
         """Return the gradient of a score of the logits to the features, at the cost of a forward.

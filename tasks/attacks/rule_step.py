@@ -1,5 +1,7 @@
 """The inputs of a gradient rule at a step, made from the context of the run."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """The random numbers of a step: equal for every attack, batch and worker."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

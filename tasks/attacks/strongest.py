@@ -1,14 +1,19 @@
 """An attack, or per image the strongest of several, as the source alone tells."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
 from segtransfer.tasks.attacks import loop
 from segtransfer.tasks.attacks.context import AttackContext, ShardImages, make_context
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.perturbation import quantise
+
+if TYPE_CHECKING:
+    from segtransfer.tasks.models.base import Segmenter
 
 
 def run(

@@ -1,5 +1,7 @@
 """Checks of foreign outputs: logits are float N x K x H x W, and finite if scored."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

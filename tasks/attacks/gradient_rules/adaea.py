@@ -1,9 +1,10 @@
 """AdaEA: members weighted by how their adversarial examples transfer, and a filter of pixels."""
 
+from __future__ import annotations
+
 from typing import Annotated, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 
 from segtransfer.errors import InputError
@@ -99,7 +100,7 @@ def _ratio(loss: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
 
 def _agreement(gradients: list[torch.Tensor]) -> torch.Tensor:
     """Return S per pixel, float N x 1 x H x W, in [-1, 1]."""
-    units = [F.normalize(gradient, dim=1) for gradient in gradients]
+    units = [torch.nn.functional.normalize(gradient, dim=1) for gradient in gradients]
     count = len(units)
     total = torch.zeros_like(units[0][:, :1])
     for i in range(count - 1):  # the last row is 0 in the authors' code

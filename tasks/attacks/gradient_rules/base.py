@@ -1,9 +1,11 @@
 """The base of gradient rules: a typed spec with a method for a step's gradient."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
 import torch
 from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSchema
@@ -12,9 +14,11 @@ from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms.views import View
 from segtransfer.tasks.json_schema import NAMED_ENTRY, NULL
-from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.outputs import foreign_error
 from segtransfer.tasks.registry import EntrySpec, ForeignSpec, Registry, is_spec_of, read_entry
+
+if TYPE_CHECKING:
+    from segtransfer.tasks.models.base import Segmenter
 
 
 @dataclass(frozen=True)

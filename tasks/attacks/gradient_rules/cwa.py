@@ -1,5 +1,7 @@
 """CWA: the common weakness of an ensemble's members, by a small step back and a step per member."""
 
+from __future__ import annotations
+
 from typing import Annotated, ClassVar, Literal
 
 import torch

@@ -1,5 +1,7 @@
 """EMI: the mean gradient of points along the gradient of the step before."""
 
+from __future__ import annotations
+
 from typing import Annotated, ClassVar, Literal
 
 import torch

@@ -1,5 +1,7 @@
 """GRA: the gradient and its neighbours' mean, weighted by their likeness."""
 
+from __future__ import annotations
+
 from typing import Annotated, Any, Literal
 
 import torch

@@ -1,5 +1,7 @@
 """MEF: the mean gradient of points pushed towards the weakest attack around."""
 
+from __future__ import annotations
+
 from typing import Annotated, Literal
 
 import torch

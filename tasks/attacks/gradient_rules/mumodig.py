@@ -1,5 +1,7 @@
 """MuMoDIG: integrated gradients of transformed images, from baselines that lie below them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial

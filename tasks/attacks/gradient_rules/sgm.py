@@ -1,12 +1,13 @@
 """SGM: gradients through residual branches are decayed, those through skips are not."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import nn
 from typing_extensions import override
 
 from segtransfer.errors import InputError
@@ -16,8 +17,10 @@ from segtransfer.tasks.attacks.gradient_rules.base import (
     GradientRule,
     GradientStep,
 )
-from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.schema import Number
+
+if TYPE_CHECKING:
+    from segtransfer.tasks.models.base import Segmenter
 
 
 @GRADIENTS.add("sgm")
@@ -64,12 +67,12 @@ class SkipGradient(GradientRule):
             for handle in handles:
                 handle.remove()
 
-    def _decay(self, _module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+    def _decay(self, _module: torch.nn.Module, _inputs: Any, output: torch.Tensor) -> None:
         if output.requires_grad:  # features of clean images are read without gradient
             output.register_hook(lambda gradient: self.gamma * gradient)
 
 
-def branches_of(network: nn.Module) -> list[nn.Module]:
+def branches_of(network: torch.nn.Module) -> list[torch.nn.Module]:
     """Return a module of each residual branch whose skip is the identity.
 
     Args:
@@ -94,11 +97,11 @@ _LAST = {
 }
 
 
-def _branch(block: nn.Module) -> nn.Module | None:
+def _branch(block: torch.nn.Module) -> torch.nn.Module | None:
     """Return a module of a block's residual branch; None without a known identity skip."""
     if getattr(block, "downsample", None) is not None:
         return None
     if not getattr(block, "use_res_connect", True):
         return None
     parts = (getattr(block, name, None) for name in _LAST.get(type(block).__name__, ()))
-    return next((part for part in parts if isinstance(part, nn.Module)), None)
+    return next((part for part in parts if isinstance(part, torch.nn.Module)), None)

@@ -1,5 +1,7 @@
 """SVRE: the gradient of an ensemble with the variance between its members reduced."""
 
+from __future__ import annotations
+
 from typing import Annotated, ClassVar, Literal
 
 import torch

@@ -1,5 +1,7 @@
 """ALMA-prox: the smallest L-infinity perturbation, by an augmented Lagrangian and a prox."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal

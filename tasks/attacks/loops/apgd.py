@@ -1,5 +1,7 @@
 """APGD: steps halved as soon as the loss stops to rise, from the best point so far."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
@@ -150,7 +152,7 @@ class _Ball:
     upper: torch.Tensor
 
     @classmethod
-    def around(cls, context: AttackContext, multiple: float) -> "_Ball":
+    def around(cls, context: AttackContext, multiple: float) -> _Ball:
         """Return the ball of a multiple of eps."""
         spec = context.spec
         radius = min(multiple * spec.eps, 1.0)
@@ -183,7 +185,7 @@ class _Visit:
     tracked: torch.Tensor
     fooled: torch.Tensor
 
-    def where(self, mask: torch.Tensor, other: "_Visit") -> "_Visit":
+    def where(self, mask: torch.Tensor, other: _Visit) -> _Visit:
         """Return this point for the images of the mask, and the other point elsewhere."""
         wide = mask[:, None, None, None]
         return _Visit(

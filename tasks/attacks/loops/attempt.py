@@ -1,5 +1,7 @@
 """The outcome of a run from a single start."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 import torch

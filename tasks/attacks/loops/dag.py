@@ -1,7 +1,9 @@
 """DAG, dense adversary generation: gradient steps on the pixels not fooled yet, until 99 % are."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 import torch
 from typing_extensions import override
@@ -18,7 +20,9 @@ from segtransfer.tasks.attacks.loops.smallest import (
 from segtransfer.tasks.attacks.loops.spec import LOOPS, LoopSpec
 from segtransfer.tasks.labels import IGNORE_INDEX
 
-Best = list[tuple[int, torch.Tensor]]  # per image, its fooled pixels and the image 3 x H x W
+Best: TypeAlias = (
+    "list[tuple[int, torch.Tensor]]"  # per image, its fooled pixels and the image 3 x H x W
+)
 Tried = list[float]  # per image, the largest norm at which an iterate was scored once rounded
 LEAST_NORM = 1e-8  # of a gradient
 

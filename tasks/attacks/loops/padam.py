@@ -1,5 +1,7 @@
 """PAdam: projected Adam on the perturbation."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import ClassVar, Literal
 

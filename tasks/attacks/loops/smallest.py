@@ -1,5 +1,7 @@
 """The smallest 8-bit perturbation among iterates that fools 99 % of an image's pixels."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -191,7 +193,6 @@ def settle(candidates: Candidates, context: AttackContext) -> torch.Tensor:
     return torch.stack([image for _, image in best])
 
 
-@torch.no_grad()
 def score(context: AttackContext, images: torch.Tensor, rows: Sequence[int]) -> Fooled:
     """Count the fooled pixels of images by a forward.
 
@@ -201,5 +202,6 @@ def score(context: AttackContext, images: torch.Tensor, rows: Sequence[int]) -> 
         rows: The indices of the images among those of the context.
     """
     size = context.labels.shape[-2], context.labels.shape[-1]
-    logits = context.model.at(context.model(images), size)
-    return count_fooled(context, logits, rows)
+    with torch.no_grad():
+        logits = context.model.at(context.model(images), size)
+        return count_fooled(context, logits, rows)

@@ -1,5 +1,7 @@
 """Input transforms: typed specs with a view, in chains."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product

@@ -1,10 +1,11 @@
 """Views of images that are turned or shifted about their centre."""
 
+from __future__ import annotations
+
 import math
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 
 from segtransfer.tasks.attacks.transforms.views import View
 from segtransfer.tasks.labels import IGNORE_INDEX
@@ -49,5 +50,9 @@ def _sampled(
         [-sine * width / height, cosine, 2 * shift[1]],
     ]
     theta = torch.tensor(matrix, dtype=values.dtype, device=values.device)
-    grid = F.affine_grid(theta.expand(len(values), 2, 3), list(values.shape), align_corners=False)
-    return F.grid_sample(values, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    grid = torch.nn.functional.affine_grid(
+        theta.expand(len(values), 2, 3), list(values.shape), align_corners=False
+    )
+    return torch.nn.functional.grid_sample(
+        values, grid, mode=mode, padding_mode="zeros", align_corners=False
+    )

@@ -1,5 +1,7 @@
 """The base of transforms: a typed spec with a view, its traits, and the registry."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from typing import Any, ClassVar
 

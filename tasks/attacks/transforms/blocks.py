@@ -1,5 +1,7 @@
 """Transforms of blocks: each block of an image gets a transform of its own; labels follow it."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +10,6 @@ from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 
 from segtransfer.tasks.attacks.step_random import StepRandom
@@ -141,8 +142,12 @@ def _changed(images: torch.Tensor, block: _Block, *, random: StepRandom) -> torc
     size = images.shape[-2], images.shape[-1]
     if block.change == "resize":
         smaller = [int(length * SMALLER) + 1 for length in size]
-        small = F.interpolate(images, size=smaller, mode="bilinear", align_corners=False)
-        back = F.interpolate(small, size=size, mode="bilinear", align_corners=False)
+        small = torch.nn.functional.interpolate(
+            images, size=smaller, mode="bilinear", align_corners=False
+        )
+        back = torch.nn.functional.interpolate(
+            small, size=size, mode="bilinear", align_corners=False
+        )
         return back.clamp(0, 1)
     if block.change == "scale":
         return block.amount * images
@@ -310,4 +315,6 @@ def _turned(tensor: torch.Tensor, angle: float, mode: str) -> torch.Tensor:
     cosine, sine = math.cos(angle), math.sin(angle)
     places = [(cosine * x - sine * y) * 2 / width, (sine * x + cosine * y) * 2 / height]
     grid = torch.stack(places, -1).expand(len(tensor), -1, -1, -1)
-    return F.grid_sample(tensor, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    return torch.nn.functional.grid_sample(
+        tensor, grid, mode=mode, padding_mode="zeros", align_corners=False
+    )

@@ -1,5 +1,7 @@
 """Input diversity: a slight resize, zero padding at a random place, perhaps a resize back."""
 
+from __future__ import annotations
+
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch

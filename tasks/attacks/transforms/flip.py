@@ -1,5 +1,7 @@
 """A random mirror image: the mildest transform that moves content."""
 
+from __future__ import annotations
+
 from typing import Annotated, ClassVar, Literal
 
 import torch

@@ -1,5 +1,7 @@
 """Transforms of intensity: controls for transforms of size, without motion of content."""
 
+from __future__ import annotations
+
 import math
 from functools import lru_cache
 from typing import Annotated, ClassVar, Literal

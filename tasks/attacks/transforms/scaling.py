@@ -1,5 +1,7 @@
 """Dynamic scaling S_r (arXiv 2111.11368), re-implemented from the abstract; constants ours."""
 
+from __future__ import annotations
+
 import math
 from typing import Annotated, Any, ClassVar, Literal
 

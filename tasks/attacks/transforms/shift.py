@@ -1,5 +1,7 @@
 """A random translation: content moves as in scaled images, but keeps its size."""
 
+from __future__ import annotations
+
 from typing import Annotated, ClassVar, Literal
 
 import torch

@@ -1,16 +1,18 @@
 """Views: the images for a model, with the maps of labels and logits."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import torch
-import torch.nn.functional as F
 
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.labels import IGNORE_INDEX
 
-TensorMap = Callable[[torch.Tensor], torch.Tensor]
+TensorMap: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"
 HeightWidth = tuple[int, int]
 
 
@@ -119,9 +121,11 @@ def resize(images: torch.Tensor, size: HeightWidth, *, antialias: bool = False) 
     native = images.shape[-2:]
 
     def logits(logits: torch.Tensor) -> torch.Tensor:
-        return F.interpolate(logits, size=native, mode="bilinear", align_corners=False)
+        return torch.nn.functional.interpolate(
+            logits, size=native, mode="bilinear", align_corners=False
+        )
 
-    seen = F.interpolate(
+    seen = torch.nn.functional.interpolate(
         images, size=size, mode="bilinear", align_corners=False, antialias=antialias
     )
     ratio = (size[0] * size[1] / (native[0] * native[1])) ** 0.5
@@ -145,9 +149,9 @@ def window(images: torch.Tensor, size: HeightWidth, top: int, left: int) -> View
     pads = (left, size[1] - width - left, top, size[0] - height - top)
     back = tuple(-pad for pad in pads)
     return View(
-        images=F.pad(images, pads),
-        labels=lambda labels: F.pad(labels, pads, value=IGNORE_INDEX),
-        logits=lambda logits: F.pad(logits, back),
+        images=torch.nn.functional.pad(images, pads),
+        labels=lambda labels: torch.nn.functional.pad(labels, pads, value=IGNORE_INDEX),
+        logits=lambda logits: torch.nn.functional.pad(logits, back),
         whole=min(pads) >= 0,
     )
 
@@ -193,7 +197,9 @@ def resize_labels(labels: torch.Tensor, size: HeightWidth) -> torch.Tensor:
 def _nearest(labels: torch.Tensor, size: HeightWidth) -> torch.Tensor:
     # nearest-exact samples at pixel centres, as the bilinear resize of the image does; floats hold
     # every class index exactly.
-    return F.interpolate(labels[:, None].float(), size=size, mode="nearest-exact")[:, 0].long()
+    return torch.nn.functional.interpolate(
+        labels[:, None].float(), size=size, mode="nearest-exact"
+    )[:, 0].long()
 
 
 def align(

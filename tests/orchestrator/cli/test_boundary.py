@@ -104,7 +104,7 @@ def test_credentials_are_removed_from_message_and_file(
 
 
 def test_unexpected_error_of_a_verb_prints_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segtransfer.reporting.terminal.print_models", lambda _: {}["x"])
+    monkeypatch.setattr("segtransfer.reporting.models.print_models", lambda _: {}["x"])
     answer = runner.invoke(app, ["models"])
     assert answer.exit_code == 1
     assert "unexpected KeyError: 'x'" in answer.stderr
