@@ -56,6 +56,7 @@ def test_file_has_no_path_of_the_machine(packed: tuple[Path, str]) -> None:
     assert json.loads(found[b"base"])["data"]["folder"] == "camvid"
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_committed_counts_give_the_paragraph_of_the_page(
     script: dict[str, Any], path: Path
