@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from segtransfer.results import Results
+from segtransfer.results.text import signed_number
 from segtransfer.statistics import Design, Interval, Resampled, pairs_of
 from segtransfer.statistics.design import factor_of
 from segtransfer.statistics.resampled import RESAMPLES
@@ -214,7 +215,7 @@ def data_set(rivals: Judged) -> Doubt:
         mask = videos == video
         found = gain(Resampled(only_images(rivals.results, mask)), numbers.attack, best, pairs)
         signs.add(found.value > 0)
-        parts.append(f"{found.value:+.2f} on {mask.sum()} images of {video}")
+        parts.append(f"{signed_number(found.value, 2)} on {mask.sum()} images of {video}")
     return Doubt(
         "data set: two videos of one city",
         f"DS-MI less {best}: {', '.join(parts)}",
@@ -239,7 +240,7 @@ def small_nets(rivals: Judged) -> Doubt:
 
 
 def told(pair: tuple[str, str], interval: Interval) -> str:
-    return f"{interval.value:+.2f} ({pair[0]} to {pair[1]})"
+    return f"{signed_number(interval.value, 2)} ({pair[0]} to {pair[1]})"
 
 
 def changed(ours: Sequence[Verdict], naive: Sequence[Verdict], claim: str) -> str:

@@ -10,8 +10,9 @@
 needed. The study ``object-size`` reads predictions, so its counts do not suffice.
 
 A file has a row per attack, source, target and image: ``counts``, 3 K numbers of pixels (right,
-labelled and predicted of each class), and ``fooled``, two numbers of pixels or null. Its metadata
-has the manifest without cells, the base of the study, the images and the attacks' means.
+labelled and predicted of each class), and ``fooled``, two numbers of pixels or null. Its metadata,
+JSON compressed by zlib, has the manifest without the run, the base of the study, the images and the
+attacks' means.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zlib import compress, decompress
 
 import numpy as np
 import pandas as pd
@@ -85,15 +87,15 @@ def pack(path: Path, results: Results, base: BaseExperiment) -> None:
                 cells[name].append(value)
     described = {
         "identity": results.identity,
-        "manifest": results.manifest.model_dump(mode="json", by_alias=True) | {"cells": []},
+        "manifest": results.manifest.model_dump(mode="json", by_alias=True) | {"run": None},
         "base": base.model_dump(mode="json", exclude={"runtime"}),
         "images": results.image_ids,
         "sequences": results.sequences,
         "random_targets": sorted(results.random_targets),
         "means": {attack: _means(results, attack) for attack in results.attacks},
     }
-    text = {key: json.dumps(_portable(value)) for key, value in described.items()}
-    table = pa.table(cells, schema=SCHEMA.with_metadata(text))
+    packed = {key: compress(json.dumps(_portable(v)).encode()) for key, v in described.items()}
+    table = pa.table(cells, schema=SCHEMA.with_metadata(packed))
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, compression="zstd", compression_level=19)
 
@@ -115,7 +117,8 @@ def _means(results: Results, attack: str) -> dict[str, float]:
 def unpack(path: Path) -> tuple[Results, BaseExperiment]:
     """Return the results in a file, and the base of their study."""
     table = pq.read_table(path)
-    found = {key.decode(): json.loads(value) for key, value in table.schema.metadata.items()}
+    metadata = table.schema.metadata
+    found = {key.decode(): json.loads(decompress(value)) for key, value in metadata.items()}
     manifest = Manifest.model_validate(found["manifest"])
     size = len(found["images"])
     counts: dict[MatrixIndex, np.ndarray] = {}

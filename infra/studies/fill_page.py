@@ -11,7 +11,9 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from textwrap import fill
 
+WIDTH = 120  # characters of a line of the page
 FOLDER = Path(__file__).resolve().parents[2] / "tasks/studies"
 MARKS = re.compile(r"<!-- (?P<name>[a-z-]+) -->\n.*?<!-- end -->", flags=re.DOTALL)
 
@@ -25,7 +27,7 @@ def newest_report(store: Path, name: str) -> Path | None:
 def filled(page: str, store: Path) -> str:
     """Return the page filled from the store's newest reports, and copy their figures beside it."""
 
-    def fill(marked: re.Match[str]) -> str:
+    def shown(marked: re.Match[str]) -> str:
         name = marked["name"]
         written = newest_report(store, name)
         if written is None:
@@ -35,9 +37,10 @@ def filled(page: str, store: Path) -> str:
         shutil.copyfile(written.with_name("study.png"), figure)
         question, _, paragraph = written.read_text().strip().partition("\n\n")
         picture = f"![{question.strip('*')}](figures/{name}.png)"
+        paragraph = fill(paragraph, WIDTH, break_long_words=False, break_on_hyphens=False)
         return f"<!-- {name} -->\n{picture}\n\n{paragraph}\n<!-- end -->"
 
-    return MARKS.sub(fill, page)
+    return MARKS.sub(shown, page)
 
 
 def main() -> None:

@@ -100,3 +100,9 @@ def test_table_has_the_rows_whose_files_are_there(script: dict[str, Any], tmp_pa
     found = script["table"](list(script["rows"](tmp_path)))
     assert found.startswith("| doubt | number | verdict |")
     assert found.count("\n") == 1 + 7
+
+
+@pytest.mark.pages
+def test_page_has_the_table_of_the_committed_counts(script: dict[str, Any]) -> None:
+    made = script["table"](list(script["rows"](script["EVIDENCE"]["FOLDER"])))
+    assert made in (ROOT / "tasks/studies/README.md").read_text()
