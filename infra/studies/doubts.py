@@ -185,7 +185,7 @@ def selection(rivals: Judged) -> Doubt:
     agree = {interval.value > 0 for _, interval in found} == {same.value > 0}
     return Doubt(
         "selection: the best rival is chosen on the images that judge",
-        f"chosen on one half of the images and compared on the other: {told}; on all images "
+        f"chosen on half of the images and compared on the others: {told}; on all images "
         f"{signed(same)}",
         f"none: the sign {'agrees' if agree else 'differs'} on both halves"
         if agree
@@ -217,7 +217,7 @@ def data_set(rivals: Judged) -> Doubt:
         signs.add(found.value > 0)
         parts.append(f"{signed_number(found.value, 2)} on {mask.sum()} images of {video}")
     return Doubt(
-        "data set: two videos of one city",
+        "data set: two videos of a single city",
         f"DS-MI less {best}: {', '.join(parts)}",
         f"A5: the sign {'agrees' if len(signs) == 1 else 'differs'}; other cities are not tested",
     )
@@ -232,7 +232,7 @@ def small_nets(rivals: Judged) -> Doubt:
     above = sum(interval.value > 0 for interval in found.values())
     low, high = (choose(found, key=lambda pair: found[pair].value) for choose in (min, max))
     return Doubt(
-        "small networks: 2 to 4.5 million parameters, one training each",
+        "small networks: 2 to 4.5 million parameters, a single training each",
         f"DS-MI less {best} is above 0 on {above} of {len(pairs)} pairs, from "
         f"{told(low, found[low])} to {told(high, found[high])}",
         "A5: not tested on large networks, nor on networks that others trained",

@@ -133,7 +133,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--crop", type=int, nargs=2, default=(96, 96), metavar=("H", "W"))
     parser.add_argument("--per-image", type=int, default=14, help="crops per image of train")
     parser.add_argument("--min-share", type=float, default=0.5, help="of the dominant class")
-    parser.add_argument("--iterations", type=int, default=1500)
+    parser.add_argument("--iterations", type=int, default=700)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--checkpoint-interval", type=int, default=100)
