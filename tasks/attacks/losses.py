@@ -21,8 +21,7 @@ class LossContext:
     Attributes:
         step: The step t, from 0 to ``steps`` - 1.
         steps: The number of steps T of the attack's spec.
-        targeted: Whether the labels are a target to reach. If False, the labels are the truth to
-            leave.
+        targeted: Whether the labels are a target to reach, and not the truth to leave.
         memory: Values kept by a loss between the steps of a run, per member of the source; empty
             at the first evaluation. Other evaluations of a step (views, neighbours) get it, too.
     """
