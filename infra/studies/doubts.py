@@ -12,18 +12,18 @@ import runpy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from segtransfer.results import Results
 from segtransfer.results.text import signed_number
-from segtransfer.statistics import Design, Interval, Resampled, pairs_of
+from segtransfer.statistics import Design, Interval, Pair, Resampled, pairs_of
 from segtransfer.statistics.design import factor_of
 from segtransfer.statistics.resampled import RESAMPLES
 from segtransfer.studies import STUDIES, BaseExperiment
 from segtransfer.studies.base import SCORES
 from segtransfer.studies.contrasts import gain
-from segtransfer.studies.equal_cost import EqualCost
 from segtransfer.studies.overfitting_curves import halves_of, only_images
 from segtransfer.studies.study import plain, signed
 from segtransfer.studies.verdicts import NEGLIGIBLE, Reading, Verdict, judge
@@ -63,18 +63,17 @@ class Judged:
     results: Results
     base: BaseExperiment
 
-    def verdicts(self, design: Design | None = None) -> list[Verdict]:
-        """Return the study's verdicts, with the clusters of a design in place of its own."""
-        study = STUDIES[self.study]
-        return study.verdicts(study.findings(self.sample(design), self.base))
-
-    def sample(self, design: Design | None = None) -> Resampled:
+    def sample(self) -> Resampled:
         """Return the resampled results."""
-        return Resampled(self.results, design=design)
+        return Resampled(self.results)
 
-    def numbers(self) -> EqualCost:
-        """Return the findings of ``rivals`` or ``jitter``."""
-        return STUDIES[self.study].findings(self.sample(), self.base)
+    def numbers(self, design: Design | None = None) -> Any:
+        """Return the study's findings, with the clusters of a design in place of its own."""
+        return STUDIES[self.study].findings(Resampled(self.results, design=design), self.base)
+
+    def verdicts(self) -> list[Verdict]:
+        """Return the study's verdicts."""
+        return STUDIES[self.study].verdicts(self.numbers())
 
 
 def read(folder: Path, study: str) -> Judged | None:
@@ -91,7 +90,7 @@ def independent(results: Results) -> Design:
 def images_as_replicates(rivals: Judged) -> Doubt:
     """Take images of a schedule group for independent."""
     numbers = rivals.numbers()
-    naive = STUDIES["rivals"].findings(rivals.sample(independent(rivals.results)), rivals.base)
+    naive = rivals.numbers(independent(rivals.results))
     ours, theirs = (n.over_best["raw"] for n in (numbers, naive))
     share = (theirs.high - theirs.low) / (ours.high - ours.low)
     return Doubt(
@@ -104,23 +103,22 @@ def images_as_replicates(rivals: Judged) -> Doubt:
 
 def trainings_as_one(twins: Judged) -> Doubt:
     """Judge a cause by images alone."""
-    role = STUDIES["twins"].findings(twins.sample(), twins.base).kinds[0].roles[0]
-    reading = Reading("A4", "", equality=NEGLIGIBLE, effect=True)
-    (ours,) = twins.verdicts()
-    scope = STUDIES["twins"].findings(twins.sample(), twins.base).facts.scope
+    numbers = twins.numbers()
+    role = numbers.kinds[0].roles[0]
     test = role.test["raw"]
+    reading = Reading("A4", "", equality=NEGLIGIBLE, effect=True)
+    naive = judge(reading, role.difference, numbers.facts.scope)
     return Doubt(
         "pseudo-replication: trainings of a network differ",
         f"over images the twins differ by {signed(role.difference['raw'])} points; "
         f"{test.arrangements} arrangements of the trainings give p = {test.p:.2g}",
-        changed([ours], [judge(reading, role.difference, scope)], "A4"),
+        changed(twins.verdicts(), [naive], "A4"),
     )
 
 
 def energy(rivals: Judged) -> Doubt:
     """Compare raw AEs alone, or at equal energy alone."""
     numbers = rivals.numbers()
-    ours, (pgd,) = numbers.rms, [o.rms for o in numbers.all_others if o.name == "pgd"]
     looks, scope = len(numbers.others), numbers.facts.scope
     reading = Reading("A5", "", equality=NEGLIGIBLE)
     single = {
@@ -130,26 +128,22 @@ def energy(rivals: Judged) -> Doubt:
     told = " and ".join(f"{score} alone {standing}" for score, standing in single.items())
     return Doubt(
         "energy: a larger perturbation transfers better",
-        f"the RMS is {ours:.2f} levels under DS-MI and {pgd:.2f} under PGD; DS-MI less PGD is "
-        f"{signed(numbers.baseline.behind)}",
+        f"the RMS is {numbers.rms:.2f} levels under DS-MI and {numbers.baseline.rms:.2f} under "
+        f"PGD; DS-MI less PGD is {signed(numbers.baseline.behind)}",
         f"A5 both scores {both}; {told}",
     )
 
 
 def cost(rivals: Judged) -> Doubt:
     """Compare what attacks cost, and what a comparison at equal steps would give away."""
-    spent = {a.name: rivals.results.cost(a.name)["forward_equivalents"] for a in attacks(rivals)}
-    steps = {a.name: a.steps for a in attacks(rivals)}
+    steps = {a.name: a.steps for a in rivals.results.manifest.settings.attacks}
+    spent = {name: rivals.results.cost(name)["forward_equivalents"] for name in steps}
     return Doubt(
         "cost: dynamic scaling costs more per step",
         f"all attacks cost {min(spent.values()):.1f} to {max(spent.values()):.1f} forward "
         f"equivalents per image; DS-MI has {steps['ds-mi']} steps for that, PGD {steps['pgd']}",
         "none: no comparison is at equal steps, except in `overfitting` and `scales`",
     )
-
-
-def attacks(judged: Judged) -> list:
-    return [a for a in judged.results.manifest.settings.attacks if a.steps]
 
 
 def multiplicity(rivals: Judged, jitter: Judged) -> Doubt:
@@ -187,9 +181,7 @@ def selection(rivals: Judged) -> Doubt:
         "selection: the best rival is chosen on the images that judge",
         f"chosen on half of the images and compared on the others: {told}; on all images "
         f"{signed(same)}",
-        f"none: the sign {'agrees' if agree else 'differs'} on both halves"
-        if agree
-        else "A5: the sign differs between halves",
+        "none: the sign agrees on both halves" if agree else "A5: the sign differs between halves",
     )
 
 
@@ -239,7 +231,8 @@ def small_nets(rivals: Judged) -> Doubt:
     )
 
 
-def told(pair: tuple[str, str], interval: Interval) -> str:
+def told(pair: Pair, interval: Interval) -> str:
+    """Return a difference with its source and target."""
     return f"{signed_number(interval.value, 2)} ({pair[0]} to {pair[1]})"
 
 

@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from segtransfer.errors import InputError
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results
-from segtransfer.results.text import signed_interval
+from segtransfer.results.text import number, signed_interval
 from segtransfer.statistics import NO_VERDICT, Interval, Pair, Resampled, pairs_of
 from segtransfer.studies.base import SCORES, BaseExperiment
 from segtransfer.studies.verdicts import (
@@ -185,7 +185,8 @@ def signed(intervals: Interval | IntervalByScore) -> str:
 
 def plain(interval: Interval) -> str:
     """Return a value with its interval, for example ``41.2 [39.0, 43.4]``."""
-    return f"{interval.value:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
+    value, low, high = map(number, (interval.value, interval.low, interval.high))
+    return f"{value} [{low}, {high}]".replace("-", "−")
 
 
 def transfer_groups(results: Results) -> list[str]:

@@ -66,6 +66,18 @@ def test_best_of_six_within_chance_is_a_finding_without_the_correction(
     )
 
 
+def test_twins_of_a_single_training_give_a_verdict_over_images_alone(
+    script: dict[str, Any],
+) -> None:
+    def scores(attack: str, source: str, target: str) -> float:
+        more = 8 if source.endswith("noscale") else 2
+        return RIGHT - 20 - more * attack.startswith("ds") - 20 * (source == target)
+
+    row = script["trainings_as_one"](judged(script, "twins", scores))
+    assert row.verdict == "A4 open; without the precaution supports"
+    assert "differ by +6.00 [+6.00, +6.00] points; 2 arrangements" in row.number
+
+
 def test_energy_row_tells_a_gain_of_one_score(script: dict[str, Any]) -> None:
     def raw_alone(attack: str, source: str, target: str) -> float:
         ahead = attack == "ds-mi"

@@ -1,7 +1,7 @@
 """Sentences on the standing of claims, and the reading of ease."""
 
 from segtransfer.statistics import Interval
-from segtransfer.studies.study import Facts, ease, held_for, signed, summary
+from segtransfer.studies.study import Facts, ease, held_for, plain, signed, summary
 from segtransfer.studies.verdicts import Scope, Verdict
 
 ABOVE, BELOW = Interval(2, 1, 3), Interval(-2, -3, -1)
@@ -64,3 +64,8 @@ def test_differences_carry_their_sign_and_interval() -> None:
     assert signed({"raw": BELOW, "equal-rms": ABOVE}) == (
         "−2.00 [−3.00, −1.00] (raw) and +2.00 [+1.00, +3.00] (equal-rms)"
     )
+
+
+def test_plain_value_has_the_minus_of_differences_and_no_minus_zero() -> None:
+    assert plain(Interval(-0.44, -14.8, 14.1)) == "−0.4 [−14.8, 14.1]"
+    assert plain(Interval(-0.01, -0.02, 0.3)) == "0.0 [0.0, 0.3]"
