@@ -1,12 +1,13 @@
 """The base of adapters, a typed spec with a method to load, and the registry."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSchema
 
 from segtransfer.tasks.json_schema import NAMED_ENTRY
-from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.registry import (
     EntrySpec,
     ForeignSpec,
@@ -14,6 +15,9 @@ from segtransfer.tasks.registry import (
     is_spec_of,
     read_entry,
 )
+
+if TYPE_CHECKING:
+    from segtransfer.tasks.models.base import Segmenter
 
 
 class AdapterSpec(EntrySpec):
@@ -46,7 +50,7 @@ class AdapterSpec(EntrySpec):
 
 ADAPTERS: Registry[type[AdapterSpec]] = Registry(
     "adapters",
-    ("segtransfer.tasks.models",),
+    (),  # models of shipped libraries are fields of ModelSpec
     is_spec_of(AdapterSpec),
     "class with a method load, derived from segtransfer.extend.AdapterSpec",
 )

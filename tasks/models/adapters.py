@@ -4,7 +4,7 @@ from types import ModuleType
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.models import (
-    defences,
+    defended,
     ensemble,
     foreign,
     huggingface,
@@ -48,7 +48,7 @@ def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -
         learn_sizes(model)
         if adapter is not mmseg:  # mmseg's networks have windows of their own
             model = with_windows(model, spec.inference)
-        model = defences.apply(scaled.apply(model, spec.inference), spec.defences)
+        model = defended.apply(scaled.apply(model, spec.inference), spec.defences)
         if spec.label_map is not None:
             model = label_map.apply(model, spec, adapter.classes(resolved))
         for part in model.modules():
@@ -107,7 +107,7 @@ def import_libraries(spec: ModelSpec) -> None:
     Raises:
         InputError: If the code of a torch callable, an adapter or a defence cannot be imported.
     """
-    defences.import_code(spec.defences)
+    defended.import_code(spec.defences)
     if spec.ensemble is not None:
         for member in spec.ensemble.members:
             import_libraries(member)
@@ -145,7 +145,7 @@ def describe(spec: ModelSpec) -> ModelInfo:
         )
     info = scaled.describe(info, spec.inference)
     info = info if spec.label_map is None else label_map.describe(info, spec)
-    return defences.describe(info, spec.defences)
+    return defended.describe(info, spec.defences)
 
 
 def check(spec: ModelSpec) -> None:

@@ -5,18 +5,22 @@ The mean is of probabilities, softmax per pixel, as in the test-time augmentatio
 the logarithm of the mean.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from typing_extensions import override
 
 from segtransfer.tasks.attacks.transforms.views import HeightWidth, resize, snap
-from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.defences.base import DEFENCES, DefenceSpec
 from segtransfer.tasks.schema import Number
+
+if TYPE_CHECKING:
+    from segtransfer.tasks.models.base import Segmenter
 
 Scale = Annotated[Number, Field(gt=0, le=4)]
 

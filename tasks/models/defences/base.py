@@ -1,13 +1,17 @@
 """The base of defences: a typed spec with the defended logits, its traits, and the registry."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from typing_extensions import override
 
-from segtransfer.tasks.models.base import Segmenter, WrappedSegmenter
 from segtransfer.tasks.registry import EntrySpec, ForeignSpec, Registry, is_spec_of
+
+if TYPE_CHECKING:
+    from segtransfer.tasks.models.base import Segmenter
 
 
 class DefenceSpec(EntrySpec):
@@ -102,47 +106,3 @@ class ForeignDefence(DefenceSpec, ForeignSpec):
     @override
     def pixels_seen(self, height: int, width: int, model: Segmenter) -> int:
         return int(self.typed().pixels_seen(height, width, model))
-
-
-class DefendedSegmenter(WrappedSegmenter):
-    """A segmenter behind a defence; errors of a defence are reported as the model's."""
-
-    def __init__(self, inner: Segmenter, defence: DefenceSpec) -> None:
-        super().__init__(inner)
-        self.defence = defence
-
-    @override
-    def logits(self, images: torch.Tensor) -> torch.Tensor:
-        return self.defence.logits(images, self.inner)
-
-    @override
-    def pixels_seen(self, height: int, width: int) -> int:
-        return self.defence.pixels_seen(height, width, self.inner)
-
-
-def straight_through(images: torch.Tensor, changed: torch.Tensor) -> torch.Tensor:
-    """Return changed images whose backward is the identity.
-
-    Attacks on a defence without a useful gradient need a replacement, or they measure the lack of a
-    gradient in place of robustness. BPDA (Athalye, Carlini and Wagner, ICML 2018) takes the
-    gradient of a similar function; for a defence g(x) close to x, this is the identity.
-
-    Args:
-        images: The images before the defence, float N x 3 x H x W.
-        changed: The images after the defence, float N x 3 x H x W, without a gradient.
-
-    Returns:
-        The values of ``changed``, with the gradient of ``images``.
-    """
-    replaced: torch.Tensor = _StraightThrough.apply(images, changed)
-    return replaced
-
-
-class _StraightThrough(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, images: torch.Tensor, changed: torch.Tensor) -> torch.Tensor:
-        return changed.clone()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return gradient, None

@@ -1,5 +1,7 @@
 """Defences that change pixel values one image at a time: JPEG and bit depth."""
 
+from __future__ import annotations
+
 from io import BytesIO
 from typing import Annotated, ClassVar, Literal
 
@@ -9,7 +11,7 @@ from PIL import Image
 from pydantic import Field
 from typing_extensions import override
 
-from segtransfer.tasks.models.defences.base import DEFENCES, InputDefence, straight_through
+from segtransfer.tasks.models.defences.base import DEFENCES, InputDefence
 from segtransfer.tasks.schema import Whole
 
 
@@ -33,6 +35,8 @@ class Jpeg(InputDefence):
 
     @override
     def defended(self, images: torch.Tensor) -> torch.Tensor:
+        from segtransfer.tasks.models.bpda import straight_through  # needs torch
+
         pixels = (images.detach() * 255).round().clamp(0, 255).to(torch.uint8)
         decoded = np.stack([self._decoded(i) for i in pixels.permute(0, 2, 3, 1).cpu().numpy()])
         changed = torch.from_numpy(decoded).permute(0, 3, 1, 2).to(images.device)
@@ -64,5 +68,7 @@ class BitDepth(InputDefence):
 
     @override
     def defended(self, images: torch.Tensor) -> torch.Tensor:
+        from segtransfer.tasks.models.bpda import straight_through  # needs torch
+
         most = 2**self.bits - 1
         return straight_through(images, (images.detach() * most).round() / most)

@@ -1,8 +1,10 @@
 """Random resize and padding as a defence."""
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -17,10 +19,12 @@ from segtransfer.tasks.attacks.transforms.views import (
     then,
     window,
 )
-from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.defences.base import DEFENCES, DefenceSpec
 from segtransfer.tasks.randomness import uniform
 from segtransfer.tasks.schema import Number
+
+if TYPE_CHECKING:
+    from segtransfer.tasks.models.base import Segmenter
 
 PADDING = 0.5  # grey
 

@@ -1,10 +1,11 @@
 """Gaussian smoothing as a defence."""
 
+from __future__ import annotations
+
 from functools import reduce
 from typing import Annotated, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from typing_extensions import override
 
@@ -37,7 +38,7 @@ class GaussianSmoothing(InputDefence):
         grid = torch.arange(-radius, radius + 1, dtype=torch.float64)
         weights = torch.exp(-(grid**2) / (2 * self.sigma**2))
         weights = (weights / weights.sum()).to(images)
-        padded = F.pad(images, (radius,) * 4, mode="replicate")
+        padded = torch.nn.functional.pad(images, (radius,) * 4, mode="replicate")
         # A sum of shifted images: the bits of a convolution can depend on the size of the batch.
         height, width = images.shape[-2:]
         rows = (w * padded[..., i : i + height, :] for i, w in enumerate(weights))

@@ -34,8 +34,11 @@ def test_missing_attribute_is_an_attribute_error() -> None:
         _ = sys.modules["colorsys"].hue  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("arguments", [["attacks"], ["attacks", "ds-mi"]])
-def test_list_of_attacks_imports_no_torch(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [(["attacks"], "ds-mi"), (["attacks", "ds-mi"], "ds-mi"), (["models"], "resize-pad")],
+)
+def test_lists_import_no_torch(arguments: list[str], shown: str) -> None:
     code = (
         "import runpy, sys\n"
         f"sys.argv = ['segtransfer', *{arguments}]\n"
@@ -45,4 +48,4 @@ def test_list_of_attacks_imports_no_torch(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "ds-mi" in done.stdout
+    assert shown in done.stdout

@@ -11,8 +11,8 @@ from segtransfer.tasks.attacks import loop
 from segtransfer.tasks.attacks.features import feature_similarity
 from segtransfer.tasks.attacks.layers import read_features
 from segtransfer.tasks.attacks.losses import LOSSES, LossContext
-from segtransfer.tasks.models.defences.base import DefendedSegmenter
 from segtransfer.tasks.models.defences.levels import BitDepth
+from segtransfer.tasks.models.defended import DefendedSegmenter
 from tests.tasks.attacks.specs import FEATURE_LOSSES, tensors
 from tests.tasks.cases import ids, spec, toy
 

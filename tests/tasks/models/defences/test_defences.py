@@ -11,8 +11,9 @@ from segtransfer.errors import InputError
 from segtransfer.tasks.attack import attack
 from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
-from segtransfer.tasks.models.defences import DEFENCES, describe
-from segtransfer.tasks.models.defences.base import DefenceSpec, DefendedSegmenter
+from segtransfer.tasks.models.defences import DEFENCES
+from segtransfer.tasks.models.defences.base import DefenceSpec
+from segtransfer.tasks.models.defended import DefendedSegmenter, describe
 from segtransfer.tasks.models.probe import examine
 from segtransfer.tasks.models.spec import ModelSpec
 from tests.tasks.cases import annotations, ids, pictures

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segtransfer.tasks.models.defences.base import DefendedSegmenter
+from segtransfer.tasks.models.defended import DefendedSegmenter
 from tests.tasks.models.defences.toys import pixels, toy
 
 WEIGHTS = [[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]

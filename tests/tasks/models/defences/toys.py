@@ -6,7 +6,8 @@ import torch
 
 from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
-from segtransfer.tasks.models.defences.base import DefendedSegmenter, InputDefence
+from segtransfer.tasks.models.defences.base import InputDefence
+from segtransfer.tasks.models.defended import DefendedSegmenter
 from segtransfer.tasks.models.spec import ModelSpec
 
 
