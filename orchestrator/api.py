@@ -225,7 +225,7 @@ def compare(
 
 def _find_logged(run_id: str) -> "LoggedRun":
     """Return the origin of an MLflow run; MLflow is loaded by the first such look-up."""
-    from segtransfer.tracking import read_run
+    from segtransfer.tracking.runs import read_run
 
     return read_run(run_id)
 

@@ -134,13 +134,13 @@ def _read_ranked(spec: str, overrides: list[str]) -> "Experiment":
 def _show_ranks(results: "Results", tracking: bool) -> bool:
     """Print the ranks, write report, page and document, and print the location of each."""
     from segtransfer.leaderboard import leaderboard_of
-    from segtransfer.reporting.folder import report_folder
     from segtransfer.reporting.leaderboard import (
         DOCUMENT,
         LEADERBOARD_PAGE,
         print_leaderboard,
         write_leaderboard,
     )
+    from segtransfer.reporting.places import report_folder
 
     board = leaderboard_of(results)
     print_leaderboard(board, console)

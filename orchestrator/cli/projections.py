@@ -31,12 +31,14 @@ def show_results(results: "Results", tracking: bool, *, redraw: bool = False) ->
     Returns:
         False if the report or the MLflow run could not be written.
     """
-    from segtransfer.reporting.folder import PAGE, is_current, report_folder, write_report
+    from segtransfer.reporting.places import PAGE, is_current, report_folder
 
     console.print(f"\nStore:  {results.store.location}", highlight=False)
 
     def draw() -> None:
         if redraw or not is_current(results):
+            from segtransfer.reporting.folder import write_report  # imports libraries of figures
+
             write_report(results)
 
     from segtransfer.store.unlogged import forget, note
@@ -49,12 +51,12 @@ def show_results(results: "Results", tracking: bool, *, redraw: bool = False) ->
     console.print(f"Page:   {report_folder(results) / PAGE}", highlight=False)
     if not tracking:
         return True
-    from segtransfer.tracking import TrackingError, how_to_open, log_results, runs_address
+    from segtransfer.tracking.places import TrackingError, how_to_open
 
     try:
-        uri = log_results(results)
+        uri, address = _logged(results)
         console.print(f"MLflow: {how_to_open(uri)}", highlight=False)
-        console.print(f"        {runs_address(uri, results.name)}", highlight=False, soft_wrap=True)
+        console.print(f"        {address}", highlight=False, soft_wrap=True)
     except TrackingError as error:
         note(results.store, results.identity, results.name, str(error))
         _warn(error)
@@ -64,10 +66,33 @@ def show_results(results: "Results", tracking: bool, *, redraw: bool = False) ->
     return True
 
 
+def _logged(results: "Results") -> tuple[str, str]:
+    """Log results to MLflow unless the runs there show them as they are.
+
+    Returns:
+        The tracking URI, and the UI's address of the runs.
+
+    Raises:
+        TrackingError: MLflow cannot be used.
+    """
+    from segtransfer.tracking.current import current_address
+    from segtransfer.tracking.places import tracking_uri
+
+    uri = tracking_uri()
+    address = current_address(results, uri)
+    if address is None:
+        from segtransfer.tracking.experiments import log_results  # imports mlflow
+        from segtransfer.tracking.runs import runs_address
+
+        log_results(results)
+        address = runs_address(uri, results.name)
+    return uri, address
+
+
 def show_index(store: "Store") -> None:
     """Write the index of a store's reports and print its location; a failure is a warning."""
-    from segtransfer.reporting.folder import reports_root
     from segtransfer.reporting.html.index import INDEX, write_index
+    from segtransfer.reporting.places import reports_root
 
     if drawn("index", lambda: write_index(store)):
         console.print(f"Index:  {reports_root(store.location) / INDEX}", highlight=False)
@@ -143,7 +168,8 @@ def log_comparison(comparison: "Comparison") -> None:
 
     A failure of MLflow is printed as a warning.
     """
-    from segtransfer.tracking import TrackingError, comparisons, how_to_open
+    from segtransfer.tracking import comparisons
+    from segtransfer.tracking.places import TrackingError, how_to_open
 
     try:
         if not comparisons.is_logged(comparison.b):
@@ -171,7 +197,9 @@ def log_search(result: "SearchResult") -> bool:
         Whether the search was logged.
     """
     from segtransfer.store.unlogged import forget, note
-    from segtransfer.tracking import TrackingError, how_to_open, runs_address, searches
+    from segtransfer.tracking import searches
+    from segtransfer.tracking.places import TrackingError, how_to_open
+    from segtransfer.tracking.runs import runs_address
 
     store, identity = result.results.store, result.context.identity
     try:

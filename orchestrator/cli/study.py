@@ -55,7 +55,7 @@ def study(
         typer.Exit: With code 1 if tasks failed or are unfinished, 2 if the study or its base is
             wrong, and 130 after Ctrl-C.
     """
-    from segtransfer.reporting.folder import report_folder
+    from segtransfer.reporting.places import report_folder
     from segtransfer.reporting.progress import ProgressView
     from segtransfer.reporting.studies import write_study
     from segtransfer.reporting.terminal import print_warnings

@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from segtransfer.breakdowns import Breakdown, PartRow, PartTable
-from segtransfer.reporting.folder import report_folder
 from segtransfer.reporting.html.breakdowns import draw_breakdowns
 from segtransfer.reporting.paper import (
     MISSING,
@@ -22,6 +21,7 @@ from segtransfer.reporting.paper import (
     markdown_text,
 )
 from segtransfer.reporting.paper_tables import images_of, width_of
+from segtransfer.reporting.places import report_folder
 from segtransfer.results import Results
 from segtransfer.results.text import signed_number
 from segtransfer.statistics import Interval

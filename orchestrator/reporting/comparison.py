@@ -24,7 +24,8 @@ from segtransfer.reporting.comparison_layout import (
 )
 from segtransfer.reporting.difference_figures import draw_differences
 from segtransfer.reporting.entries import comparison_entry, write_entry
-from segtransfer.reporting.folder import REPORT_DPI, reports_root
+from segtransfer.reporting.folder import REPORT_DPI
+from segtransfer.reporting.places import reports_root
 from segtransfer.tasks.data.names import file_name
 
 

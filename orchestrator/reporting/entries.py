@@ -4,15 +4,17 @@ import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from segtransfer.comparison import Comparison
 from segtransfer.results import Results
 from segtransfer.results.text import HEADLINES, cell, number
 from segtransfer.results.views import best_attack, mean_over_targets, transfer_group
 from segtransfer.tasks.schema import strength_text
+
+if TYPE_CHECKING:
+    from segtransfer.comparison import Comparison
 
 Kind = Literal["experiment", "study", "search", "comparison", "leaderboard"]
 FileName = Annotated[str, Field(pattern=r"^[^/\\]+$")]
@@ -101,7 +103,7 @@ def experiment_entry(results: Results, page: str) -> IndexEntry:
     )
 
 
-def comparison_entry(comparison: Comparison, title: str, pairs: list[str]) -> IndexEntry:
+def comparison_entry(comparison: "Comparison", title: str, pairs: list[str]) -> IndexEntry:
     """Return the entry of a comparison.
 
     Args:

@@ -11,8 +11,8 @@ from segtransfer.leaderboard import Leaderboard
 from segtransfer.leaderboard.record import AttackRecord, IntervalRecord, Record, write_record
 from segtransfer.leaderboard.verification import Verification
 from segtransfer.reporting.entries import IndexEntry, about, when, write_entry
-from segtransfer.reporting.folder import report_folder
 from segtransfer.reporting.html.leaderboard import draw_leaderboard
+from segtransfer.reporting.places import report_folder
 from segtransfer.results.text import signed_number
 from segtransfer.tasks.image_metrics import quality
 from segtransfer.tasks.schema import strength_text

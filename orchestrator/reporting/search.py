@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from segtransfer.reporting.entries import IndexEntry, about, when, write_entry
-from segtransfer.reporting.folder import REPORT_DPI, reports_root
+from segtransfer.reporting.folder import REPORT_DPI
+from segtransfer.reporting.places import reports_root
 from segtransfer.reporting.search_figures import FIGURE_FILES
 from segtransfer.reporting.search_progress import short, show
 from segtransfer.reporting.terminal import print_warnings

@@ -13,7 +13,6 @@ from segtransfer.errors import InputError
 from segtransfer.experiment.plan import Plan
 from segtransfer.reporting import comparison as comparisons
 from segtransfer.reporting import paper
-from segtransfer.reporting.folder import PAGE, report_folder
 from segtransfer.reporting.heatmaps import plot_matrix
 from segtransfer.reporting.html import charts as page_charts
 from segtransfer.reporting.html.analysis import analyse
@@ -25,6 +24,7 @@ from segtransfer.reporting.paper_tables import (
     matrix_table,
     study_table,
 )
+from segtransfer.reporting.places import PAGE, report_folder
 from segtransfer.results import Results
 from segtransfer.results.views import main_attacks, transfer_matrix
 from segtransfer.studies import StudyResult

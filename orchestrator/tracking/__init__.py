@@ -1,22 +1,4 @@
 """MLflow: runs that show stored results. Stored results can be logged again at any time.
 
-Searches and comparisons have a module each, imported only if a search or comparison is logged.
+The package imports nothing: MLflow takes seconds, and ``places`` and ``current`` need no MLflow.
 """
-
-from segtransfer.tracking.experiments import log_results
-from segtransfer.tracking.runs import (
-    TrackingError,
-    how_to_open,
-    read_run,
-    runs_address,
-    tracking_uri,
-)
-
-__all__ = [
-    "TrackingError",
-    "how_to_open",
-    "log_results",
-    "read_run",
-    "runs_address",
-    "tracking_uri",
-]

@@ -17,7 +17,9 @@ from segtransfer.reporting.comparison_layout import pair_title, run_label, title
 from segtransfer.results import Results
 from segtransfer.tasks.urls import without_credentials
 from segtransfer.tracking.artifacts import log_table
-from segtransfer.tracking.experiments import has_cell_metrics, logged_attacks
+from segtransfer.tracking.current import logged_attacks
+from segtransfer.tracking.experiments import has_cell_metrics
+from segtransfer.tracking.places import sqlite_file, tracking_uri
 from segtransfer.tracking.runs import (
     KIND_TAG,
     experiment_named,
@@ -26,8 +28,6 @@ from segtransfer.tracking.runs import (
     log_params,
     open_run,
     run_with_key,
-    sqlite_file,
-    tracking_uri,
     version_tags,
     writing,
 )

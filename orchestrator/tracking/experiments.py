@@ -9,8 +9,8 @@ import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, Experiment, Run
 from mlflow.tracking import MlflowClient
 
-from segtransfer.reporting.folder import matrix_name, report_folder
 from segtransfer.reporting.heatmaps import draw_small
+from segtransfer.reporting.places import matrix_name, report_folder
 from segtransfer.results import Results
 from segtransfer.results.markdown import markdown, warning_sentences
 from segtransfer.results.text import settings
@@ -18,6 +18,7 @@ from segtransfer.results.views import best_attack
 from segtransfer.tasks.metrics import METRICS
 from segtransfer.tasks.schema import strength_text
 from segtransfer.tracking.artifacts import log_image, log_table
+from segtransfer.tracking.current import key_of_attack, logged_attacks
 from segtransfer.tracking.params import attack_params, experiment_params
 from segtransfer.tracking.runs import (
     ATTACK_TAG,
@@ -63,26 +64,6 @@ def log_results(results: Results) -> str:
         for attack in logged_attacks(results):
             _log_attack(client, experiment, parent.info.run_id, results, attack)
     return uri
-
-
-def logged_attacks(results: Results) -> dict[str, list[str]]:
-    """Return the variants with a run of their own, with the earlier iterates shown in each run.
-
-    An attack has a run per form of scoring (raw, eps*sign, equal-rms). Iterates at earlier steps
-    are metrics by step of this run.
-
-    Args:
-        results: The results.
-
-    Returns:
-        The names of earlier iterates, by step, by the name of the last iterate.
-    """
-    kinds: dict[tuple[str, str], list[str]] = {}
-    for name, variant in results.variants.items():
-        kinds.setdefault((variant.attack, variant.score), []).append(name)
-    for names in kinds.values():
-        names.sort(key=lambda name: results.variants[name].step)
-    return {names[-1]: names[:-1] for names in kinds.values()}
 
 
 def attack_run_name(results: Results, attack: str) -> str:
@@ -148,7 +129,7 @@ def _log_attack(
 ) -> None:
     iterates = logged_attacks(results)[attack]
     tags = attack_tags(results, attack) | {KIND_TAG: "attack", "mlflow.parentRunId": parent}
-    key, name = f"{results.identity}/{attack}", attack_run_name(results, attack)
+    key, name = key_of_attack(results, attack), attack_run_name(results, attack)
     span = span_of(results, [*iterates, attack])
     run, changed = open_run(client, experiment, key, name, results.digest, tags, span=span)
     if not changed:

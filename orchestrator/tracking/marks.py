@@ -9,14 +9,8 @@ from mlflow.tracking import MlflowClient
 
 from segtransfer.store import Store
 from segtransfer.store.store import SEARCHES
-from segtransfer.tracking.runs import (
-    CONFIG_TAG,
-    DELETED_TAG,
-    STORE_TAG,
-    sqlite_file,
-    tracking_uri,
-    writing,
-)
+from segtransfer.tracking.places import DELETED_TAG, sqlite_file, tracking_uri
+from segtransfer.tracking.runs import CONFIG_TAG, STORE_TAG, writing
 
 RUNS_PER_PAGE = 1000
 

@@ -2,41 +2,45 @@
 
 import logging
 import os
-import shlex
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 # Before mlflow is imported: an unreachable server fails in seconds, not in minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 import numpy as np
-import sqlalchemy
 from mlflow.entities import Experiment, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from segtransfer.comparison.references import LoggedRun
-from segtransfer.errors import InputError, SegtransferError
+from segtransfer.errors import InputError
 from segtransfer.experiment.provenance import command, commit, user, versions
 from segtransfer.tasks.urls import without_credentials
 from segtransfer.tracking import views
+from segtransfer.tracking.places import (
+    DELETED_TAG,
+    DIGEST_TAG,
+    KEY_TAG,
+    PARENT_TAG,
+    TrackingError,
+    sqlite_file,
+    tracking_uri,
+)
 
 log = logging.getLogger(__name__)
 
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
-KEY_TAG, DIGEST_TAG = "segtransfer.key", "segtransfer.digest"
 CONFIG_TAG, STORE_TAG, ATTACK_TAG = "segtransfer.config", "segtransfer.store", "segtransfer.attack"
 SOURCE_WORDS = 3  # segtransfer, the verb and the spec
 COMMAND_TAG = "segtransfer.command"
 KIND_TAG = "segtransfer.kind"  # experiment, attack, search, trial or comparison
-DELETED_TAG = "segtransfer.deleted"  # the day on which the run's experiment left the store
-PARENT_TAG, NOTE_TAG = "mlflow.parentRunId", "mlflow.note.content"
+NOTE_TAG = "mlflow.note.content"
 NOTE_FILE = "note.md"  # artifact of a run whose note is longer than a tag
 TAG_CHARACTERS = 8000  # of a value in PostgreSQL and MySQL; sqlite takes more
 PARAM_CHARACTERS = 6000  # of a value, with all of MLflow's databases
@@ -44,57 +48,6 @@ METRICS_PER_BATCH = 900  # MLflow accepts 1000
 PARAMS_PER_BATCH = 100
 MOST_MODELS = 8  # sources or targets; with more, cells are in the table and are no metrics
 Span = tuple[float, float]  # start and end, in seconds since 1970
-RAY_JOBS_FOLDER = "runtime_resources"  # Ray unpacks the working folders of its jobs in here
-
-
-class TrackingError(SegtransferError, RuntimeError):
-    """MLflow could not be used; also a RuntimeError. The results are in the store."""
-
-
-def tracking_uri() -> str:
-    """Return ``MLFLOW_TRACKING_URI``, or else the URI of ``mlflow.db`` in the working folder.
-
-    Raises:
-        TrackingError: The working folder belongs to a Ray job, and Ray deletes the folder.
-    """
-    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
-        return uri
-    if RAY_JOBS_FOLDER in Path.cwd().parts:
-        raise TrackingError(
-            f"nothing was logged to MLflow: {Path.cwd() / 'mlflow.db'} would be in the job's "
-            "working folder, which Ray deletes after the job; set MLFLOW_TRACKING_URI to the "
-            "server, and submit with --env MLFLOW_TRACKING_URI"
-        )
-    path = str(Path.cwd() / "mlflow.db")
-    # SQLAlchemy quotes characters such as % and ? from version 2.1 on.
-    return sqlalchemy.URL.create("sqlite", database=path).render_as_string()
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """Return the file of a sqlite tracking URI, which need not exist.
-
-    Args:
-        uri: A tracking URI.
-
-    Returns:
-        None for another kind of URI, or a database in memory.
-    """
-    if not uri.startswith("sqlite:"):
-        return None
-    name = sqlalchemy.make_url(uri).database
-    return Path(name) if name else None
-
-
-def how_to_open(uri: str) -> str:
-    """Return the address of an MLflow server, or the command that starts a server for a database.
-
-    Args:
-        uri: The tracking URI. Credentials are left out of the result.
-    """
-    uri = without_credentials(uri)
-    if uri.startswith(("http://", "https://")):
-        return uri
-    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
 
 
 def runs_address(uri: str, name: str) -> str:
@@ -110,8 +63,7 @@ def runs_address(uri: str, name: str) -> str:
     """
     with writing() as (client, _):
         experiment = experiment_named(client, name, uri)
-    server = uri if uri.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
-    return f"{without_credentials(server).rstrip('/')}/{views.ui_path(experiment.experiment_id)}"
+    return views.address(uri, experiment.experiment_id)
 
 
 @contextmanager

@@ -7,6 +7,8 @@ the tag.
 import json
 from typing import Any
 
+from segtransfer.tasks.urls import without_credentials
+
 VIEW = "segtransfer"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 MATRIX_IMAGE = "matrix"  # name of the matrix's image in every attack's run
@@ -62,14 +64,18 @@ def saved_view(created: int) -> str:
     return json.dumps(view)
 
 
-def ui_path(experiment_id: str) -> str:
-    """Return the view's path in the UI, relative to the server's address.
+def address(uri: str, experiment_id: str) -> str:
+    """Return the view's address in the UI.
 
     Args:
+        uri: The tracking URI. For a local file, the address is that of a server at MLflow's default
+            port 5000.
         experiment_id: The id of the MLflow experiment.
     """
+    server = uri if uri.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
     runs = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
-    return f"{runs}&viewStateShareKey={VIEW}&compareRunsMode=CHART"
+    view = f"viewStateShareKey={VIEW}&compareRunsMode=CHART"
+    return f"{without_credentials(server).rstrip('/')}/{runs}&{view}"
 
 
 def _section(uuid: str, name: str, **fields: Any) -> dict[str, Any]:

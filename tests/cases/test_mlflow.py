@@ -34,7 +34,11 @@ def database(folder: Path, tables: bytes) -> Path:
 def lock(database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Another program holds the database, and nobody waits for long."""
     connect = sqlite3.connect
-    monkeypatch.setattr(runs.sqlite3, "connect", lambda path: connect(path, timeout=0.1))
+    monkeypatch.setattr(
+        runs.sqlite3,
+        "connect",
+        lambda path, **options: connect(path, **{"timeout": 0.1, **options}),
+    )
     other = connect(database, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     yield

@@ -133,7 +133,8 @@ def test_a_search_is_stored_without_a_password(storage: str, tmp_path: Path) -> 
 def test_what_mlflow_is_called_by_stays_out_of_every_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from segtransfer.tracking import TrackingError, how_to_open, log_results
+    from segtransfer.tracking.experiments import log_results
+    from segtransfer.tracking.places import TrackingError, how_to_open
 
     address = "http://me:hunter2@127.0.0.1:9"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from segtransfer.reporting.html.page import HERE, environment
+from segtransfer.reporting.html.page import page_environment
+from segtransfer.reporting.html.templates import HERE
 from segtransfer.reporting.paper import PaperTable, html
 from segtransfer.results import Results
 
@@ -22,6 +23,6 @@ def draw_breakdowns(results: Results, sections: Sequence[Section]) -> str:
         (HERE / name).read_text(encoding="utf-8") for name in ("page.css", "breakdowns.css")
     )
     shown = [(title, [html(table) for table in tables], notes) for title, tables, notes in sections]
-    template = environment().get_template("breakdowns.html")
+    template = page_environment().get_template("breakdowns.html")
     warnings = [warning.sentence for warning in results.warnings]
     return template.render(results=results, sections=shown, warnings=warnings, css=Markup(css))

@@ -12,9 +12,9 @@ from markupsafe import Markup
 from PIL import Image
 
 from segtransfer.experiment.task import CLEAN
-from segtransfer.reporting.folder import PAGE, report_folder
 from segtransfer.reporting.html.gallery import NEAREST, resized, rgb
-from segtransfer.reporting.html.page import HERE, environment
+from segtransfer.reporting.html.page import page_environment
+from segtransfer.reporting.html.templates import HERE
 from segtransfer.reporting.panels import (
     AMPLIFICATION,
     amplified_difference,
@@ -22,6 +22,7 @@ from segtransfer.reporting.panels import (
     drawn_label,
     over_image,
 )
+from segtransfer.reporting.places import PAGE, report_folder
 from segtransfer.results import Results
 from segtransfer.results.text import row_name, rows, settings
 from segtransfer.tasks.data.shards import Shard
@@ -187,6 +188,6 @@ def _write(path: Path, results: Results, **fields: Any) -> None:
     """Write a page of the template."""
     sheets = (HERE / name for name in ("page.css", "images.css"))
     css = Markup("".join(sheet.read_text(encoding="utf-8") for sheet in sheets))
-    template = environment().get_template("images.html")
+    template = page_environment().get_template("images.html")
     page = template.render(results=results, report=PAGE, css=css, **fields)
     path.write_text(page, encoding="utf-8")

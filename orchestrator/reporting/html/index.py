@@ -11,8 +11,8 @@ from markupsafe import Markup
 from segtransfer.errors import InputError
 from segtransfer.experiment.manifest_reading import read_manifest
 from segtransfer.reporting.entries import IndexEntry, read_entries
-from segtransfer.reporting.folder import reports_root
-from segtransfer.reporting.html.page import HERE, environment
+from segtransfer.reporting.html.templates import HERE, environment
+from segtransfer.reporting.places import reports_root
 from segtransfer.store import Store
 from segtransfer.store.store import SEARCHES
 

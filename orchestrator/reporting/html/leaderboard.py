@@ -6,7 +6,8 @@ from markupsafe import Markup
 
 from segtransfer.leaderboard import Leaderboard
 from segtransfer.leaderboard.record import AttackRecord, IntervalRecord
-from segtransfer.reporting.html.page import HERE, environment
+from segtransfer.reporting.html.page import page_environment
+from segtransfer.reporting.html.templates import HERE
 from segtransfer.results.text import signed_interval, signed_number
 from segtransfer.statistics import Interval
 from segtransfer.tasks.image_metrics import quality
@@ -47,7 +48,7 @@ def draw_leaderboard(board: Leaderboard, *, title: str, finding: str, document: 
     css = "".join(
         (HERE / name).read_text(encoding="utf-8") for name in ("page.css", "leaderboard.css")
     )
-    template = environment().get_template("leaderboard.html")
+    template = page_environment().get_template("leaderboard.html")
     rows, zero = _rows(board)
     return template.render(
         record=record,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from segtransfer.experiment.provenance import command
@@ -16,6 +16,7 @@ from segtransfer.reporting.html.estimates import RoundedInterval, metric_choices
 from segtransfer.reporting.html.gallery import draw_gallery
 from segtransfer.reporting.html.spectrum import spectrum_charts
 from segtransfer.reporting.html.tables import class_values, fixed_columns
+from segtransfer.reporting.html.templates import HERE, environment
 from segtransfer.reporting.panels import AMPLIFICATION
 from segtransfer.reporting.shading import Shading, shades, shading_of
 from segtransfer.results import Results
@@ -25,7 +26,6 @@ from segtransfer.results.text import HEADLINES, NO_PAIR, NOT_MEASURED, row_name,
 from segtransfer.results.views import shown_groups
 from segtransfer.tasks.image_metrics import OF_IMAGES
 
-HERE = Path(__file__).parent
 LONGEST_COLUMN_HEAD = 10  # characters of a model's name, if there are more than three columns
 
 
@@ -62,7 +62,7 @@ def draw_page(results: Results) -> str:
     curves = charts.curve_charts(results, analysis)
     spectra = spectrum_charts(results, analysis.main_attacks)
     return (
-        environment()
+        page_environment()
         .get_template("page.html")
         .render(
             results=results,
@@ -190,15 +190,9 @@ def paint(interval: RoundedInterval | None, scale: Shading) -> Markup:
     return Markup(' style="background-color:{};color:{}"').format(*scale.of(interval[0]))
 
 
-def environment() -> Environment:
-    """Return the environment of all templates, which escapes every value."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def page_environment() -> Environment:
+    """Return the environment of templates with numbers and intervals."""
+    with_numbers = environment()
     filters: dict[str, Any] = {
         "decimal": facts.decimal,
         "paint": paint,
@@ -206,6 +200,6 @@ def environment() -> Environment:
         "fixed": facts.fixed_text,
         "nan": math.isnan,
     }
-    environment.filters |= filters
-    environment.globals |= {"no_pair": NO_PAIR, "not_measured": NOT_MEASURED}
-    return environment
+    with_numbers.filters |= filters
+    with_numbers.globals |= {"no_pair": NO_PAIR, "not_measured": NOT_MEASURED}
+    return with_numbers

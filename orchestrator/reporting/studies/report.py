@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from segtransfer.reporting.entries import IndexEntry, about, when, write_entry
-from segtransfer.reporting.folder import report_folder
+from segtransfer.reporting.places import report_folder
 from segtransfer.reporting.studies.bars import draw_ablation, draw_heads, draw_sizes, draw_twins
 from segtransfer.reporting.studies.curves import draw_overfitting, draw_sweep
 from segtransfer.reporting.studies.equal_cost import draw_equal_cost

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from segtransfer.api import open_results
 from segtransfer.cli import app
 from segtransfer.experiment.manifest import Manifest
-from segtransfer.reporting.html import draw_page
+from segtransfer.reporting.html.page import draw_page
 from segtransfer.results import Results
 from tests.orchestrator.toy_experiments import CLASSES, toy, write_images
 

@@ -11,7 +11,7 @@ from segtransfer.cli import app
 from segtransfer.errors import InputError
 from segtransfer.reporting.folder import write_report
 from segtransfer.results import Results
-from segtransfer.tracking import log_results
+from segtransfer.tracking.experiments import log_results
 from tests.orchestrator.toy_experiments import run_toy
 
 runner = CliRunner()

@@ -9,9 +9,10 @@ import yaml
 from PIL import Image
 
 from segtransfer.experiment.reading import read_experiment
-from segtransfer.reporting.folder import is_current, write_report
+from segtransfer.reporting.folder import write_report
 from segtransfer.reporting.heatmaps import draw_matrix
 from segtransfer.reporting.panels import draw_panel, gamma_of
+from segtransfer.reporting.places import is_current
 from segtransfer.results import Results, load_results
 from segtransfer.store.rows import row_path
 from tests.orchestrator.toy_experiments import run_toy

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segtransfer.reporting.html import draw_page
+from segtransfer.reporting.html.page import draw_page
 from segtransfer.results import Results, load_results
 from segtransfer.results.views import attack_summary
 from segtransfer.store import CommitRow

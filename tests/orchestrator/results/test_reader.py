@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from segtransfer.export import export
-from segtransfer.reporting.folder import report_folder, write_report
+from segtransfer.reporting.folder import write_report
+from segtransfer.reporting.places import report_folder
 from segtransfer.results import Results, load_results
 from segtransfer.results.published import NEAR, published_scores
 from segtransfer.store import Store

@@ -19,15 +19,16 @@ from segtransfer import open_results
 from segtransfer.cli import app
 from segtransfer.comparison.comparison import compare_results
 from segtransfer.experiment.task import CLEAN
-from segtransfer.reporting.folder import report_folder, write_report
-from segtransfer.reporting.html import draw_page
+from segtransfer.reporting.folder import write_report
+from segtransfer.reporting.html.page import draw_page
+from segtransfer.reporting.places import report_folder
 from segtransfer.reporting.terminal import print_results
 from segtransfer.results import Results
 from segtransfer.results.markdown import warning_sentences
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store.rows import encode_rows, row_path
 from segtransfer.tasks.data import shards
-from segtransfer.tracking import log_results
+from segtransfer.tracking.experiments import log_results
 from tests.orchestrator.results.warned import CLASSES, toy, warned_experiment, write_levels
 
 

@@ -14,8 +14,10 @@ from segtransfer.errors import InputError
 from segtransfer.reporting.comparison import write_comparison
 from segtransfer.reporting.folder import write_report
 from segtransfer.results import Results
-from segtransfer.tracking import log_results, read_run, tracking_uri
 from segtransfer.tracking.comparisons import log_comparison
+from segtransfer.tracking.experiments import log_results
+from segtransfer.tracking.places import tracking_uri
+from segtransfer.tracking.runs import read_run
 from tests.orchestrator.comparison.runs import run_of
 from tests.orchestrator.toy_experiments import run_toy
 

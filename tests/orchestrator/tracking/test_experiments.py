@@ -10,8 +10,10 @@ from mlflow.tracking import MlflowClient
 from segtransfer.reporting.folder import write_report
 from segtransfer.results import Results, load_results
 from segtransfer.runtime.interrupts import Terminated
-from segtransfer.tracking import TrackingError, experiments, log_results, runs_address, views
-from segtransfer.tracking.runs import tracking_uri
+from segtransfer.tracking import experiments, views
+from segtransfer.tracking.experiments import log_results
+from segtransfer.tracking.places import TrackingError, tracking_uri
+from segtransfer.tracking.runs import runs_address
 from tests.conftest import ROOT
 from tests.orchestrator.toy_experiments import run_toy
 

@@ -17,7 +17,8 @@ from segtransfer.cli import app
 from segtransfer.experiment.provenance import user
 from segtransfer.reporting.folder import write_report
 from segtransfer.results import Results, load_results
-from segtransfer.tracking import experiments, log_results
+from segtransfer.tracking import experiments
+from segtransfer.tracking.experiments import log_results
 from segtransfer.tracking.runs import version_tags
 from tests.conftest import ROOT
 from tests.orchestrator.toy_experiments import CLASSES, run_toy, toy, write_images

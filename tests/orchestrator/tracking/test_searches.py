@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 from segtransfer.reporting.search import write_search
 from segtransfer.searches import SearchResult
 from segtransfer.searches.against import AgainstRandom
-from segtransfer.tracking import tracking_uri
+from segtransfer.tracking.places import tracking_uri
 from segtransfer.tracking.searches import log_search
 from tests.orchestrator.reporting.made_results import toy_result
 

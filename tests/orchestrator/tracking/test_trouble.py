@@ -12,8 +12,17 @@ from typer.testing import CliRunner
 from segtransfer.cli import app
 from segtransfer.reporting.folder import write_report
 from segtransfer.results import Results
-from segtransfer.tracking import TrackingError, log_results, read_run, runs, tracking_uri
-from segtransfer.tracking.runs import NOTE_FILE, NOTE_TAG, TAG_CHARACTERS, open_run, short_tags
+from segtransfer.tracking import runs
+from segtransfer.tracking.experiments import log_results
+from segtransfer.tracking.places import TrackingError, tracking_uri
+from segtransfer.tracking.runs import (
+    NOTE_FILE,
+    NOTE_TAG,
+    TAG_CHARACTERS,
+    open_run,
+    read_run,
+    short_tags,
+)
 from tests.orchestrator.servers import PASSWORD
 from tests.orchestrator.toy_experiments import run_toy, toy_spec
 from tests.orchestrator.tracking.test_team_mlflow import postgres

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from segtransfer.reporting.html import write_page
 from segtransfer.reporting.html.estimates import metric_choices
 from segtransfer.reporting.html.facts import decimal
+from segtransfer.reporting.html.page import write_page
 from segtransfer.results import Results
 from segtransfer.results.text import NOT_MEASURED
 from segtransfer.statistics import Resampled

@@ -9,8 +9,9 @@ import pytest
 from segtransfer.comparison import compare_results
 from segtransfer.reporting.comparison import write_comparison
 from segtransfer.reporting.entries import read_entries
-from segtransfer.reporting.folder import is_current, report_folder, write_report
+from segtransfer.reporting.folder import write_report
 from segtransfer.reporting.html.index import write_index
+from segtransfer.reporting.places import is_current, report_folder
 from segtransfer.results import Results
 from segtransfer.results.text import cell
 from tests.orchestrator.toy_experiments import run_toy

@@ -13,10 +13,10 @@ import pytest
 
 from segtransfer.experiment.manifest import Manifest
 from segtransfer.reporting.folder import write_report
-from segtransfer.reporting.html import draw_page
 from segtransfer.reporting.html.estimates import metric_choices
 from segtransfer.reporting.html.facts import decimal, failure_messages, interval_text
 from segtransfer.reporting.html.gallery import GALLERY_BYTES, draw_gallery
+from segtransfer.reporting.html.page import draw_page
 from segtransfer.reporting.shading import shades
 from segtransfer.results import Results
 from segtransfer.results.text import NOT_MEASURED
