@@ -91,9 +91,10 @@ from segtransfer.tasks.image_files import read_image
 from segtransfer.tasks.labels import IGNORE_INDEX, read_index_map
 from segtransfer.tasks.metrics import METRICS, Score
 from segtransfer.tasks.models.adapter_spec import ADAPTERS, AdapterSpec
-from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
+from segtransfer.tasks.models.base import Segmenter, freeze
 from segtransfer.tasks.models.bpda import straight_through
 from segtransfer.tasks.models.defences.base import DEFENCES, DefenceSpec
+from segtransfer.tasks.models.info import ModelInfo
 from segtransfer.tasks.schema import AnyPath, Flag, Frozen, Number, Whole
 
 __all__ = [

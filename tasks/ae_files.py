@@ -1,5 +1,7 @@
 """Adversarial examples made elsewhere: a PNG per image in the folder ``files``."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path

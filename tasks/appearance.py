@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import correlate1d
 
 SAMPLED = 2  # images per shard, the first; SSIM takes longer than all other statistics together
 BANDS = 17  # of the spectrum: 16 of equal width up to 0.5 cycles per pixel, and all beyond
@@ -70,6 +69,8 @@ def ssim(adversarial: np.ndarray, clean: np.ndarray) -> np.ndarray:
     Returns:
         N values up to 1; 1 for equal images.
     """
+    from scipy.ndimage import correlate1d  # here, because reports of stored looks need no scipy
+
     side = min(WINDOW, *((edge - 1) // 2 * 2 + 1 for edge in clean.shape[-2:]))
     weights = np.exp(-((np.arange(side) - side // 2) ** 2) / (2 * SIGMA**2))
     weights /= weights.sum()

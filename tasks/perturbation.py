@@ -1,5 +1,7 @@
 """8-bit images: rounding of adversarial examples, scored forms, statistics."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np

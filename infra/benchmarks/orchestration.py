@@ -23,8 +23,8 @@ import torch
 from segtransfer import run
 from segtransfer.experiment.plan import Plan, make_plan
 from segtransfer.experiment.reading import read_experiment
-from segtransfer.runtime.executors.base import TaskInputs, perform
 from segtransfer.runtime.listener import Listener
+from segtransfer.runtime.perform import TaskInputs, perform
 from segtransfer.runtime.sessions import Notice
 from segtransfer.store import Store
 from segtransfer.tasks.data.shards import Shard

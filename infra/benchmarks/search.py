@@ -30,7 +30,7 @@ from ray.tune import with_parameters
 
 from segtransfer.runtime.client import LocalClient
 from segtransfer.runtime.driver import Driver
-from segtransfer.runtime.executors.inline import InlineExecutor
+from segtransfer.runtime.executors.inline.executor import InlineExecutor
 from segtransfer.runtime.executors.ray.driver import join_driver, own_driver
 from segtransfer.runtime.time_limit import TimeLimit
 from segtransfer.searches import tune

@@ -6,7 +6,6 @@ import typer
 
 from segtransfer.cli.console import console
 from segtransfer.cli.exits import exit_with_message
-from segtransfer.cli.later import import_later
 
 
 def attacks(
@@ -34,7 +33,6 @@ def attacks(
     Raises:
         typer.Exit: With code 2 if no preset has NAME in its name, rule or source.
     """
-    import_later("torch")
     from segtransfer.reporting.attacks import print_attack, print_attacks
     from segtransfer.reporting.registries import print_entries
     from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS

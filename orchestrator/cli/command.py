@@ -23,6 +23,7 @@ from segtransfer.cli.help import help_text, verb
 from segtransfer.cli.infra import infra_app
 from segtransfer.cli.init import init
 from segtransfer.cli.job import job_app
+from segtransfer.cli.later import import_later
 from segtransfer.cli.leaderboard import leaderboard_app
 from segtransfer.cli.models import models
 from segtransfer.cli.plan import plan
@@ -120,4 +121,5 @@ def main() -> None:
     # Users' models and losses are imported from the working folder; Ray sends the path to workers.
     with suppress(OSError):  # the folder was deleted, which a verb reports if it needs the folder
         sys.path.append(os.getcwd())
+    import_later("torch")
     app()

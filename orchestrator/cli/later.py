@@ -1,7 +1,7 @@
 """Import a large library only when an attribute of the library is needed.
 
-Lists of names and fields need no torch, whose import takes seconds, but the modules with the names
-import torch.
+Names, fields, plans and stored results need no torch, whose import takes seconds, but modules with
+code for tensors import torch.
 """
 
 import sys
@@ -15,19 +15,24 @@ class Later(ModuleType):
     """Stands for a module until an attribute is read."""
 
     def __getattr__(self, name: str) -> Any:
-        """Import the module, and return its attribute."""
+        """Import the module in place of this object, and return its attribute."""
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
-        return getattr(import_module(self.__name__), name)
+        library = import_module(self.__name__)
+        for module in list(sys.modules.values()):
+            if isinstance(module, ModuleType):  # anything can be in sys.modules
+                names = [key for key, value in vars(module).items() if value is self]
+                vars(module).update(dict.fromkeys(names, library))
+        return getattr(library, name)
 
 
 def import_later(name: str) -> None:
     """Put a ``Later`` in the place of a module that is not imported yet.
 
     Args:
-        name: The name of an installed top-level module.
+        name: The name of a top-level module. A module that is not installed stays missing.
     """
-    if name not in sys.modules:
+    if name not in sys.modules and (spec := find_spec(name)) is not None:
         found = Later(name)
-        found.__spec__ = find_spec(name)
+        found.__spec__, found.__file__ = spec, spec.origin  # which ``inspect`` reads of any module
         sys.modules[name] = found

@@ -6,7 +6,6 @@ import typer
 
 from segtransfer.cli.console import console
 from segtransfer.cli.exits import exit_with_message
-from segtransfer.cli.later import import_later
 
 
 def models(
@@ -34,7 +33,6 @@ def models(
     Raises:
         typer.Exit: With code 2 if no config has NAME in its name.
     """
-    import_later("torch")
     from segtransfer.reporting.models import print_models, print_published
     from segtransfer.reporting.registries import print_entries
     from segtransfer.tasks.data.reader_spec import READERS

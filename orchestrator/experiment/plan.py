@@ -23,8 +23,8 @@ from segtransfer.tasks.data.base import Dataset
 from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.shards import Outline, Shard, make_shards
 from segtransfer.tasks.image_metrics import OF_IMAGES, OF_PIXELS
-from segtransfer.tasks.models import adapters as models
-from segtransfer.tasks.models.base import ModelInfo
+from segtransfer.tasks.models import description
+from segtransfer.tasks.models.info import ModelInfo
 from segtransfer.tasks.models.label_map import join
 from segtransfer.tasks.models.spec import ModelSpec
 
@@ -132,7 +132,7 @@ def make_plan(
     needed = {task.model for task in plan.missing}
     for model in (m for name, m in plan.models.items() if name in needed):
         tell("Checking models", model.name)
-        models.check(model)
+        description.check(model)
     return plan
 
 
@@ -143,7 +143,7 @@ def _described(
     infos = {}
     for model in specs:
         tell("Describing models", model.name)
-        infos[model.name] = models.describe(model)
+        infos[model.name] = description.describe(model)
         check_classes(infos[model.name], dataset)
     return infos
 

@@ -11,7 +11,7 @@ from segtransfer.tasks.attacks.context import aim, allowed
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.base import Dataset
 from segtransfer.tasks.data.shards import Outline
-from segtransfer.tasks.models.base import ModelInfo
+from segtransfer.tasks.models.info import ModelInfo
 
 
 def check_class_indices(attack: AttackSpec, dataset: Dataset) -> None:

@@ -16,7 +16,7 @@ from rich.markup import escape
 from segtransfer.errors import InputError
 from segtransfer.experiment.provenance import versions
 from segtransfer.experiment.shadowing import describe_shadow, own_file
-from segtransfer.tasks.models.checkpoint import sha256_of
+from segtransfer.tasks.models.files import sha256_of
 from segtransfer.tasks.models.zoo import ZOO
 from segtransfer.tasks.urls import without_credentials
 

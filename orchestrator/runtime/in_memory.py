@@ -20,7 +20,7 @@ from segtransfer.experiment.plan_checks import check_attack_files, check_class_i
 from segtransfer.experiment.runtime_spec import Runtime
 from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.task import Task
-from segtransfer.runtime.executors.base import TaskInputs, perform
+from segtransfer.runtime.perform import TaskInputs, perform
 from segtransfer.tasks import metrics
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.base import Dataset

@@ -27,7 +27,7 @@ from segtransfer.tasks.appearance import ssim
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.shards import Outline
 from segtransfer.tasks.image_metrics import quality
-from segtransfer.tasks.models.base import ModelInfo
+from segtransfer.tasks.models.info import ModelInfo
 
 PairDrops = dict[str, dict[str, float]]  # source -> target -> value
 

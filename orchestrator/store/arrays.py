@@ -101,7 +101,7 @@ def decode_evaluation(content: bytes) -> Evaluation | None:
     """
     try:
         # pq.read_table starts threads that can outlive the interpreter, which then crashes.
-        table = pq.ParquetFile(pa.BufferReader(content)).read()
+        table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
         table.validate(full=True)
         evaluation = Evaluation(
             image_ids=tuple(table["image_id"].to_pylist()),

@@ -103,7 +103,7 @@ def decode_row(content: bytes, key: str) -> CommitRow | None:
     """
     try:
         buffer = pa.BufferReader(content)
-        table = pq.ParquetFile(buffer, page_checksum_verification=True).read()
+        table = pq.ParquetFile(buffer, page_checksum_verification=True).read(use_threads=False)
         (record,) = table.to_pylist()
     except Exception:  # altered bytes break Arrow's readers in many ways
         return None

@@ -12,7 +12,7 @@ from segtransfer.experiment.reading import read_experiment, read_spec
 from segtransfer.experiment.recipes import EXPERIMENT_RECIPES, STUDY_BASES
 from segtransfer.experiment.spec import Experiment
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.models import adapters
+from segtransfer.tasks.models import description
 from segtransfer.tasks.schema import Frozen, Name, Text, suggest
 
 DEFAULT = "zoo"
@@ -164,7 +164,7 @@ def experiment_of(
     """
     kinds: dict[bool, str] = {}
     for model in base.models:
-        kinds.setdefault(adapters.describe(model).classifier, model.name)
+        kinds.setdefault(description.describe(model).classifier, model.name)
     if True in kinds and not classifiers:
         raise InputError(
             f"Study {study} measures mIoU of segmentation models, and model '{kinds[True]}' is a "

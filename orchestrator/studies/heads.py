@@ -45,7 +45,7 @@ from segtransfer.studies.verdicts import (
     trainings_of,
     untested,
 )
-from segtransfer.tasks.models import adapters as models
+from segtransfer.tasks.models import description
 
 BACKBONE, HEAD, NEITHER = "same backbone, other head", "other backbone, same head", "both other"
 BOTH = "both the same, other weights"
@@ -126,7 +126,7 @@ def heads_of(base: BaseExperiment) -> dict[str, str]:
     """
     known, unknown = {}, []
     for name, model in {m.name: m for m in (*base.source_models, *base.target_models)}.items():
-        head = base.study.heads.get(name) or models.describe(model).head
+        head = base.study.heads.get(name) or description.describe(model).head
         if head is None:
             unknown.append(name)
         else:

@@ -1,14 +1,11 @@
-"""Models behind defences: the network, the description, and the code."""
+"""Models behind defences, and the code of defences."""
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from typing_extensions import override
 
-from segtransfer.tasks.models.base import ModelInfo, Segmenter, WrappedSegmenter, freeze
+from segtransfer.tasks.models.base import Segmenter, WrappedSegmenter, freeze
 from segtransfer.tasks.models.defences.base import DefenceSpec
 
 
@@ -41,25 +38,6 @@ def apply(model: Segmenter, defences: Sequence[DefenceSpec]) -> Segmenter:
     for defence in reversed(defences):
         model = freeze(DefendedSegmenter(model, defence))
     return model
-
-
-def describe(info: ModelInfo, defences: Sequence[DefenceSpec]) -> ModelInfo:
-    """Return the description of a model with defences.
-
-    Args:
-        info: The description without defences.
-        defences: The defences, in the order of the spec.
-
-    Returns:
-        The same description without defences; else with a fingerprint that covers the fields and
-        the version of each defence, and with the network's own fingerprint in ``undefended``.
-    """
-    if not defences:
-        return info
-    parts = [[defence.version, defence.identity_fields()] for defence in defences]
-    text = json.dumps([info.fingerprint, "defences", parts], sort_keys=True)
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()
-    return replace(info, fingerprint=fingerprint, undefended=(info.fingerprint,))
 
 
 def import_code(defences: Sequence[DefenceSpec]) -> None:

@@ -9,8 +9,9 @@ from typing import Any, cast
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.file_hash import content_hash
 from segtransfer.tasks.models.adapter_spec import ADAPTERS, AdapterSpec
-from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
+from segtransfer.tasks.models.base import Segmenter, freeze
 from segtransfer.tasks.models.builds import check_build, hash_of_build, take_build
+from segtransfer.tasks.models.info import ModelInfo
 from segtransfer.tasks.models.outputs import foreign_error
 from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.randomness import seeded

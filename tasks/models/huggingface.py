@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
-from segtransfer.tasks.models.checkpoint import sha256_of
+from segtransfer.tasks.models.base import Segmenter, freeze
+from segtransfer.tasks.models.files import sha256_of
 from segtransfer.tasks.models.huggingface_files import (
     config_of,
     folder_of,
@@ -24,6 +24,7 @@ from segtransfer.tasks.models.huggingface_files import (
 from segtransfer.tasks.models.huggingface_network import HuggingfaceSegmenter
 from segtransfer.tasks.models.huggingface_pixels import Preprocessing, compare, preprocessing_of
 from segtransfer.tasks.models.huggingface_universal import UNIVERSAL_VERSION, task_tokens, universal
+from segtransfer.tasks.models.info import ModelInfo
 from segtransfer.tasks.models.spec import ModelSpec
 
 ADAPTER_VERSION = 2

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segtransfer.errors import InputError, ServerError
-from segtransfer.tasks.models.checkpoint import foreign_kind
+from segtransfer.tasks.models.files import foreign_kind
 from segtransfer.tasks.models.spec import HUB_NAME, HuggingfaceSource, ModelSpec
 from segtransfer.tasks.urls import without_credentials
 

@@ -1,38 +1,15 @@
-"""Label maps: a model of another class list, with predictions in the classes of the data."""
+"""Label maps: from the class list of a model to the classes of the data."""
 
 import hashlib
 import json
 from dataclasses import replace
 
-import torch
-from typing_extensions import override
-
 from segtransfer.errors import InputError
-from segtransfer.tasks.models.base import ModelInfo, Segmenter, WrappedSegmenter, freeze
+from segtransfer.tasks.models.info import ModelInfo
 from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.schema import suggest
 
 Groups = tuple[tuple[int, ...], ...]
-
-
-class MappedSegmenter(WrappedSegmenter):
-    """A segmenter whose channel k is the largest logit among the classes of ``groups[k]``.
-
-    The prediction is the model's own, renamed. Classes outside every group are dropped.
-    """
-
-    def __init__(self, inner: Segmenter, groups: Groups) -> None:
-        super().__init__(inner)
-        self.groups, self.num_classes = groups, len(groups)
-
-    @override
-    def logits(self, images: torch.Tensor) -> torch.Tensor:
-        logits = self.inner.checked_logits(images)
-        return torch.stack([logits[:, list(group)].amax(1) for group in self.groups], 1)
-
-    @override
-    def pixels_seen(self, height: int, width: int) -> int:
-        return self.inner.pixels_seen(height, width)
 
 
 def join(spec: ModelSpec, classes: tuple[str, ...]) -> ModelSpec:
@@ -73,24 +50,6 @@ def join(spec: ModelSpec, classes: tuple[str, ...]) -> ModelSpec:
     return spec.model_copy(update={"label_map": dict(ordered)})
 
 
-def apply(model: Segmenter, spec: ModelSpec, classes: tuple[str, ...] | None) -> Segmenter:
-    """Wrap a model in the spec's label map.
-
-    Args:
-        model: The model, with K channels.
-        spec: The spec with ``label_map``, in the order of the data's classes.
-        classes: The model's own class names by index, None if unknown.
-
-    Returns:
-        A frozen model with a channel per class of the data.
-
-    Raises:
-        InputError: If the map does not fit the model's classes.
-    """
-    groups = _groups(spec, classes, model.num_classes)
-    return freeze(MappedSegmenter(model, groups))
-
-
 def describe(info: ModelInfo, spec: ModelSpec) -> ModelInfo:
     """Return the description of a model with its label map.
 
@@ -105,7 +64,7 @@ def describe(info: ModelInfo, spec: ModelSpec) -> ModelInfo:
         InputError: If the map does not fit the model's classes.
     """
     assert spec.label_map is not None
-    groups = _groups(spec, info.classes, info.num_classes)
+    groups = groups_of(spec, info.classes, info.num_classes)
     text = json.dumps([info.fingerprint, "label_map", groups])
     return replace(
         info,
@@ -120,8 +79,13 @@ def _mapped(label_map: dict[str, str | None]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in label_map.values() if name is not None))
 
 
-def _groups(spec: ModelSpec, classes: tuple[str, ...] | None, count: int | None) -> Groups:
+def groups_of(spec: ModelSpec, classes: tuple[str, ...] | None, count: int | None) -> Groups:
     """Return, per mapped class, the indices of its classes of the model.
+
+    Args:
+        spec: The spec with ``label_map``, in the order of the data's classes.
+        classes: The model's own class names by index, None if unknown.
+        count: The number of classes predicted by the model, None if unknown.
 
     Raises:
         InputError: If the model's classes are unknown or not ``count``, or the map's keys differ

@@ -9,17 +9,19 @@ from torch import nn
 from typing_extensions import override
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.models.base import ModelInfo, freeze
+from segtransfer.tasks.models.base import freeze
 from segtransfer.tasks.models.checkpoint import (
     Checkpoint,
     describe_mismatch,
     load_checkpoint,
     select,
-    sha256_of,
 )
 from segtransfer.tasks.models.claims import classes_of
-from segtransfer.tasks.models.mmseg import MmsegSegmenter, backbone_name, read_config
+from segtransfer.tasks.models.files import sha256_of
+from segtransfer.tasks.models.info import ModelInfo
+from segtransfer.tasks.models.mmseg import MmsegSegmenter
 from segtransfer.tasks.models.mmseg_build import build_backbone, import_libraries
+from segtransfer.tasks.models.mmseg_description import backbone_name, read_config
 from segtransfer.tasks.models.spec import MmsegSource, ModelSpec
 from segtransfer.tasks.models.weights import fetch
 

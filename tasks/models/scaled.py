@@ -1,14 +1,10 @@
 """Test-time scale for any segmenter: resized images, differentiable."""
 
-import hashlib
-import json
-from dataclasses import replace
-
 import torch
 from typing_extensions import override
 
 from segtransfer.tasks.attacks.transforms.views import HeightWidth, resize, snap
-from segtransfer.tasks.models.base import ModelInfo, Segmenter, WrappedSegmenter, freeze
+from segtransfer.tasks.models.base import Segmenter, WrappedSegmenter, freeze
 from segtransfer.tasks.models.inference import Inference
 
 
@@ -50,19 +46,3 @@ def apply(model: Segmenter, inference: Inference | None) -> Segmenter:
     if inference is None or inference.scale == 1:
         return model
     return freeze(ScaledSegmenter(model, inference.scale))
-
-
-def describe(info: ModelInfo, inference: Inference | None) -> ModelInfo:
-    """Return the description of a model with the scale of ``inference``.
-
-    Args:
-        info: The description at scale 1.
-        inference: The spec of the inference; None for scale 1.
-
-    Returns:
-        The same description, with another fingerprint for a scale other than 1.
-    """
-    if inference is None or inference.scale == 1:
-        return info
-    text = json.dumps([info.fingerprint, "scale", inference.scale])
-    return replace(info, fingerprint=hashlib.sha256(text.encode()).hexdigest())

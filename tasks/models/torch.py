@@ -11,16 +11,17 @@ from torch import nn
 from typing_extensions import override
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
+from segtransfer.tasks.models.base import Segmenter, freeze
 from segtransfer.tasks.models.builds import check_build, hash_of_build, take_build
 from segtransfer.tasks.models.checkpoint import (
     Checkpoint,
     describe_mismatch,
     load_checkpoint,
     select,
-    sha256_of,
 )
 from segtransfer.tasks.models.claims import classes_of
+from segtransfer.tasks.models.files import sha256_of
+from segtransfer.tasks.models.info import ModelInfo
 from segtransfer.tasks.models.outputs import foreign_error
 from segtransfer.tasks.models.spec import ModelSpec, TorchSource
 from segtransfer.tasks.models.weights import fetch

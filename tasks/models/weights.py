@@ -13,8 +13,8 @@ from pathlib import Path
 from urllib.parse import ParseResult, urlparse
 
 from segtransfer.errors import InputError, SegtransferError
-from segtransfer.tasks.models.checkpoint import foreign_kind, sha256_of
 from segtransfer.tasks.models.download import download, write_whole, writing
+from segtransfer.tasks.models.files import foreign_kind, sha256_of
 from segtransfer.tasks.urls import secret_part, without_credentials
 
 log = logging.getLogger(__name__)

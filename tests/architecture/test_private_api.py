@@ -75,9 +75,12 @@ PRIVATE: dict[str, tuple[str, Callable[[], bool]]] = {
     "self._ot_study": ("orchestrator/searches/tune.py", _is_the_study),
     "study._storage": ("orchestrator/searches/tune.py", _is_the_storage),
     "trial._trial_id": ("orchestrator/searches/optuna_study.py", _is_the_storage),
-    "torch.cpu._is_amx_tile_supported": ("tasks/models/numerics.py", _are_told_by_the_processor),
+    "torch.cpu._is_amx_tile_supported": (
+        "tasks/models/applied_numerics.py",
+        _are_told_by_the_processor,
+    ),
     "torch.cpu._is_avx512_bf16_supported": (
-        "tasks/models/numerics.py",
+        "tasks/models/applied_numerics.py",
         _are_told_by_the_processor,
     ),
 }

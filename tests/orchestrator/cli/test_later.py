@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from importlib import import_module
+from types import ModuleType
 
 import pytest
 
@@ -49,3 +51,31 @@ def test_lists_import_no_torch(arguments: list[str], shown: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert shown in done.stdout
+
+
+def test_modules_with_the_stand_in_get_the_library() -> None:
+    import_later("colorsys")
+    user = ModuleType("user_of_colorsys")
+    user.colours = sys.modules["colorsys"]  # type: ignore[attr-defined]
+    sys.modules[user.__name__] = user
+    try:
+        assert user.colours.rgb_to_hsv(1.0, 0.0, 0.0) == (0.0, 1.0, 1.0)
+        assert user.colours is sys.modules["colorsys"]
+        assert not isinstance(user.colours, Later)
+    finally:
+        del sys.modules[user.__name__]
+
+
+def test_submodule_is_imported_with_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "xmlrpc"]:
+        monkeypatch.delitem(sys.modules, name)
+    import_later("xmlrpc")
+    client = import_module("xmlrpc.client")
+    assert sys.modules["xmlrpc"].client is client
+    assert not isinstance(sys.modules["xmlrpc"], Later)
+
+
+def test_name_of_no_module_stays_missing() -> None:
+    import_later("no_such_module")
+    with pytest.raises(ModuleNotFoundError):
+        import_module("no_such_module")

@@ -26,7 +26,7 @@ from segtransfer.tasks.attacks.gradient_rules.base import GradientRule
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import TransformSpec
 from segtransfer.tasks.data.spec import DataSpec
-from segtransfer.tasks.models.checkpoint import sha256_of
+from segtransfer.tasks.models.files import sha256_of
 from segtransfer.tasks.models.inference import Inference
 from segtransfer.tasks.models.numerics import Numerics
 from segtransfer.tasks.models.spec import (
@@ -155,9 +155,9 @@ def set_mmseg_classifier(spec: Spec, folder: Path) -> None:
     """A classifier on the backbone of the zoo model's config, on crops."""
     from safetensors.torch import save_file
 
-    from segtransfer.tasks.models.mmseg import read_config
     from segtransfer.tasks.models.mmseg_build import build_backbone
     from segtransfer.tasks.models.mmseg_classifier import PooledNetwork
+    from segtransfer.tasks.models.mmseg_description import read_config
 
     config = str(ZOO[ZOO_MODEL].config)
     network = PooledNetwork(build_backbone("a", read_config(config, None)), 256, 11)

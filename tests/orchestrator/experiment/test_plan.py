@@ -13,7 +13,7 @@ from segtransfer.experiment.task import CLEAN, FORWARD_AND_BACKWARD
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.models import adapters as models
+from segtransfer.tasks.models import description
 from segtransfer.tasks.models.zoo import ZOO
 from tests.orchestrator.toy_experiments import toy, toy_experiment, toy_spec
 
@@ -142,13 +142,13 @@ def test_models_without_missing_tasks_are_not_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked: list[str] = []
-    check = models.check
+    check = description.check
 
     def listen(spec: Any) -> None:
         checked.append(spec.name)
         check(spec)
 
-    monkeypatch.setattr(models, "check", listen)
+    monkeypatch.setattr(description, "check", listen)
     a, b = toy("a", seed=1), toy("b", seed=2)
     carry_out(toy_experiment(tmp_path, models=[a]))
     assert checked == ["a"]

@@ -7,7 +7,7 @@ import pytest
 
 from segtransfer.experiment.plan import make_plan
 from segtransfer.runtime import input_cache
-from segtransfer.runtime.executors.inline import InlineExecutor
+from segtransfer.runtime.executors.inline.executor import InlineExecutor
 from segtransfer.runtime.input_cache import InputCache
 from segtransfer.store import Store
 from segtransfer.tasks.data.shards import Shard

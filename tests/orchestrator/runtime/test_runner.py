@@ -9,7 +9,7 @@ from segtransfer.experiment.plan import Plan, make_plan
 from segtransfer.results import load_results
 from segtransfer.runtime.drive import served_models
 from segtransfer.runtime.driver import Driver
-from segtransfer.runtime.executors.inline import InlineExecutor
+from segtransfer.runtime.executors.inline.executor import InlineExecutor
 from segtransfer.runtime.runner import carry_out
 from segtransfer.runtime.sessions import Notice, Submission, UnknownClientError
 from segtransfer.store import Store

@@ -10,7 +10,7 @@ from typing import Any
 from segtransfer.experiment.plan import make_tasks
 from segtransfer.runtime.client import LocalClient
 from segtransfer.runtime.driver import Driver
-from segtransfer.runtime.executors.inline import InlineExecutor
+from segtransfer.runtime.executors.inline.executor import InlineExecutor
 from segtransfer.runtime.listener import Listener
 from segtransfer.searches import SearchListener
 from segtransfer.searches.context import RungScore, SearchContext, make_context

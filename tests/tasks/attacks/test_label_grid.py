@@ -13,7 +13,7 @@ from segtransfer.tasks.attacks.losses import LossContext
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.evaluate import evaluate
 from segtransfer.tasks.models.ensemble import EnsembleSegmenter
-from segtransfer.tasks.models.label_map import MappedSegmenter
+from segtransfer.tasks.models.mapped import MappedSegmenter
 from segtransfer.tasks.models.scaled import ScaledSegmenter
 from segtransfer.tasks.models.sliding import SlidingSegmenter
 from tests.tasks.cases import annotations, as_tensors, ids, pictures, spec, toy

@@ -15,11 +15,8 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.models.checkpoint import (
-    describe_mismatch,
-    load_state,
-    sha256_of,
-)
+from segtransfer.tasks.models.checkpoint import describe_mismatch, load_state
+from segtransfer.tasks.models.files import sha256_of
 from segtransfer.tasks.models.weights import fetch
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "b.num_batches_tracked": torch.tensor(3)}

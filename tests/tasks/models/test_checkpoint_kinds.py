@@ -7,10 +7,7 @@ import pytest
 import torch
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.models.checkpoint import (
-    load_state,
-    select,
-)
+from segtransfer.tasks.models.checkpoint import load_state, select
 from segtransfer.tasks.models.weights import fetch
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "b.bias": torch.zeros(2)}

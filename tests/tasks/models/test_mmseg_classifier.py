@@ -13,8 +13,8 @@ from segtransfer.tasks.attack import attack
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.models import adapters, mmseg_classifier
 from segtransfer.tasks.models.base import Segmenter
-from segtransfer.tasks.models.mmseg import read_config
 from segtransfer.tasks.models.mmseg_build import build_backbone
+from segtransfer.tasks.models.mmseg_description import read_config
 from segtransfer.tasks.models.spec import ModelSpec
 
 CONFIG = str(Path(mmseg_classifier.__file__).parent / "zoo" / "_base_resnet18_half.py")

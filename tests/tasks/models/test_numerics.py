@@ -9,9 +9,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.evaluate import evaluate
-from segtransfer.tasks.models import adapters, numerics
+from segtransfer.tasks.models import adapters, applied_numerics
+from segtransfer.tasks.models.applied_numerics import with_numerics
 from segtransfer.tasks.models.base import Segmenter
-from segtransfer.tasks.models.numerics import REFERENCE, Numerics, with_numerics
+from segtransfer.tasks.models.numerics import REFERENCE, Numerics
 from segtransfer.tasks.models.probe import probe
 from segtransfer.tasks.models.spec import ModelSpec
 from tests.tasks.cases import annotations, pictures, toy
@@ -174,7 +175,7 @@ def spoil(model: Segmenter) -> Segmenter:
 def test_an_auto_option_that_changes_the_signs_is_dropped_and_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(numerics, "_channels_last", spoil)
+    monkeypatch.setattr(applied_numerics, "_channels_last", spoil)
     plain = toy("convolutional")
     model = with_numerics(toy("convolutional"), read({"channels_last": "auto"}))
     assert not model.numerics.channels_last
@@ -186,7 +187,7 @@ def test_an_auto_option_that_changes_the_signs_is_dropped_and_told(
 def test_an_option_set_true_is_kept_whatever_it_does_to_the_signs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(numerics, "_channels_last", spoil)
+    monkeypatch.setattr(applied_numerics, "_channels_last", spoil)
     plain = toy("convolutional")
     model = with_numerics(toy("convolutional"), read({"channels_last": True}))
     assert model.numerics.equal_signs["channels_last"] < 0.5

@@ -8,7 +8,7 @@ import torch
 
 from segtransfer.errors import InputError
 from segtransfer.experiment.task import Task
-from segtransfer.runtime.executors.base import TaskInputs, perform
+from segtransfer.runtime.perform import TaskInputs, perform
 from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.numerics import Numerics

@@ -10,7 +10,7 @@ import torch
 
 from segtransfer.errors import InputError, ServerError
 from segtransfer.tasks.models import adapters, download
-from segtransfer.tasks.models.checkpoint import sha256_of
+from segtransfer.tasks.models.files import sha256_of
 from segtransfer.tasks.models.weights import cache_folder, fetch, fetch_published
 from tests.tasks.models.published import Server, named, publish, served_file, serving
 

@@ -6,7 +6,7 @@ from segtransfer.errors import InputError
 from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.models import adapters
-from segtransfer.tasks.models.checkpoint import sha256_of
+from segtransfer.tasks.models.files import sha256_of
 from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.models.zoo import ZOO
 

@@ -14,7 +14,8 @@ import torch
 from segtransfer.errors import InputError, SegtransferError, reason_of
 from segtransfer.experiment.provenance import code_hash
 from segtransfer.experiment.task import Task
-from segtransfer.runtime.executors.base import FailureKind, Output, Served, TaskInputs, perform
+from segtransfer.runtime.executors.base import FailureKind, Output, Served
+from segtransfer.runtime.perform import TaskInputs, perform
 from segtransfer.store import Store
 from segtransfer.tasks.batching import is_out_of_memory
 from segtransfer.tasks.device_errors import is_poisoned

@@ -13,7 +13,8 @@ from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.defences import DEFENCES
 from segtransfer.tasks.models.defences.base import DefenceSpec
-from segtransfer.tasks.models.defended import DefendedSegmenter, describe
+from segtransfer.tasks.models.defended import DefendedSegmenter
+from segtransfer.tasks.models.description import with_defences
 from segtransfer.tasks.models.probe import examine
 from segtransfer.tasks.models.spec import ModelSpec
 from tests.tasks.cases import annotations, ids, pictures
@@ -106,9 +107,9 @@ def test_every_field_the_order_and_the_version_change_the_fingerprint(
         found.append(fingerprint(name))
         found += [fingerprint({name: {field: value}}) for field, value in fields.items()]
     info = adapters.describe(spec())
-    before = describe(info, spec("flip").defences).fingerprint
+    before = with_defences(info, spec("flip").defences).fingerprint
     monkeypatch.setattr(DEFENCES["flip"], "version", 2)
-    found.append(describe(info, spec("flip").defences).fingerprint)
+    found.append(with_defences(info, spec("flip").defences).fingerprint)
     assert before in found
     assert len(set(found)) == len(found)
 

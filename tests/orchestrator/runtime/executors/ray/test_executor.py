@@ -27,9 +27,8 @@ from segtransfer.runtime.executors.base import (
     Served,
     SlotDown,
     SlotUp,
-    TaskInputs,
-    perform,
 )
+from segtransfer.runtime.perform import TaskInputs, perform
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.device_errors import is_poisoned

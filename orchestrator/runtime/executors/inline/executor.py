@@ -12,11 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from segtransfer.experiment.runtime_spec import EXECUTORS, ExecutorKind, Runtime
 from segtransfer.experiment.task import Task
-from segtransfer.runtime.client import LocalClient
-from segtransfer.runtime.driver import Driver
-from segtransfer.runtime.event_log import log_to
 from segtransfer.runtime.executors.base import (
     Event,
     Failed,
@@ -26,11 +22,9 @@ from segtransfer.runtime.executors.base import (
     Served,
     SlotDown,
     SlotUp,
-    TaskInputs,
-    perform,
 )
+from segtransfer.runtime.perform import TaskInputs, perform
 from segtransfer.runtime.scheduler import Slot
-from segtransfer.store import Store
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.memory import keep_freed_memory
 from segtransfer.tasks.models import adapters as models
@@ -158,25 +152,3 @@ class InlineExecutor:
     def close(self) -> None:
         """Release all models."""
         self._models.clear()
-
-
-class Inline(ExecutorKind):
-    """Runs the driver and every model in the process of the command."""
-
-    def connect(self, runtime: Runtime, name: str) -> LocalClient:
-        """Open a driver in this process, and the event log if the runtime names a file.
-
-        Args:
-            runtime: The runtime options of the run.
-            name: Unused, because only this process uses the driver.
-
-        Returns:
-            The run's access to the driver.
-        """
-        if runtime.log is not None:
-            log_to(runtime.log)
-        executor = InlineExecutor(micro_batch=runtime.micro_batch)
-        return LocalClient(Driver(executor, Store(runtime.store), runtime))
-
-
-EXECUTORS.add("inline")(Inline())
