@@ -1,6 +1,8 @@
 """The verb ``segtransfer plan``."""
 
-from typing import Annotated
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +17,11 @@ from segtransfer.cli.options import (
     StoreOption,
     with_options,
 )
+
+if TYPE_CHECKING:
+    from segtransfer.experiment.plan import Plan
+    from segtransfer.forecast.cost_model import GivenRates
+    from segtransfer.forecast.forecast import Forecast
 
 FORECAST_PANEL = "Forecast"
 
@@ -92,25 +99,46 @@ def plan(
     Raises:
         typer.Exit: With code 2 if the spec, the data, a model or an option is wrong.
     """
-    from segtransfer.experiment.reading import read_experiment
-    from segtransfer.forecast import calibration
     from segtransfer.forecast.cost_model import GivenRates
-    from segtransfer.forecast.forecast import fleet_sizes, forecast
     from segtransfer.reporting.plan import plan_facts, print_plan
+    from segtransfer.reporting.progress import ProgressView
+    from segtransfer.runtime.listener import Listener
 
     with exit_with_message(spec):
         options = with_options(overrides, executor=executor, store=store)
-        experiment = read_experiment(spec, options)
-        counts = fleet_sizes(experiment, slots)
-        opened = api.open_store(experiment.runtime.store)
-        planned = api.plan(experiment)
-        if calibrate:
-            with console.status("") as line:
-                calibration.calibrate(planned, opened, lambda m: line.update(f"measuring {m}"))
         given = GivenRates(seconds_per_forward, startup_seconds, switch_seconds)
-        rates = calibration.read_rates(planned, opened, given)
-        predicted = forecast(planned, opened, rates, counts)
+        progress = ProgressView(console)  # planning hundreds of models takes tens of seconds
+        tell = Listener().stage if as_json else progress.stage
+        try:
+            planned, predicted = _forecast(spec, options, slots, given, calibrate, tell)
+        finally:
+            progress.stop()
         if as_json:
             print_json(plan_facts(planned, predicted))
         else:
             print_plan(planned, console, predicted)
+
+
+def _forecast(
+    spec: str,
+    options: list[str],
+    slots: str | None,
+    given: "GivenRates",
+    calibrate: bool,
+    tell: Callable[[str, str], None],
+) -> "tuple[Plan, Forecast]":
+    """Plan an experiment and simulate its run; ``tell`` receives each stage and its item."""
+    tell("Reading the spec", spec)
+    from segtransfer.experiment.plan import make_plan
+    from segtransfer.experiment.reading import read_experiment
+    from segtransfer.forecast import calibration
+    from segtransfer.forecast.forecast import fleet_sizes, forecast
+
+    experiment = read_experiment(spec, options)
+    counts = fleet_sizes(experiment, slots)
+    store = api.open_store(experiment.runtime.store)
+    planned = make_plan(experiment, store, tell=tell)
+    if calibrate:
+        calibration.calibrate(planned, store, partial(tell, "Measuring models"))
+    rates = calibration.read_rates(planned, store, given)
+    return planned, forecast(planned, store, rates, counts, partial(tell, "Simulating the run"))

@@ -3,7 +3,7 @@
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -91,7 +91,13 @@ class Forecast:
     power: Power
 
 
-def forecast(plan: Plan, store: Store, rates: Rates, counts: Sequence[int] = ()) -> Forecast:
+def forecast(
+    plan: Plan,
+    store: Store,
+    rates: Rates,
+    counts: Sequence[int] = (),
+    tell: Callable[[str], None] = lambda name: None,
+) -> Forecast:
     """Simulate the missing tasks on this machine and on larger fleets.
 
     Plans of more than ``EXACT_TASKS`` missing tasks are simulated on a part of their shards.
@@ -101,6 +107,7 @@ def forecast(plan: Plan, store: Store, rates: Rates, counts: Sequence[int] = ())
         store: The store, which may hold measured GPU memory and earlier results.
         rates: The rates of the plan's models.
         counts: Numbers of devices of further fleets, each device like this machine's.
+        tell: Called with each fleet's name before its simulation.
     """
     tasks = in_seconds(plan, rates)
     fleets = [slots_here(plan, store), *((f"{count:,}", uniform_fleet(count)) for count in counts)]
@@ -108,6 +115,7 @@ def forecast(plan: Plan, store: Store, rates: Rates, counts: Sequence[int] = ())
     part = round(len(plan.missing) / max(1, sum(key not in plan.stored for key in sample)))
     predicted = []
     for name, slots in fleets:
+        tell(name)
         settings = settings_of(plan, rates, slots)
         bound = lower_bound(tasks.values(), slots, settings, stored=plan.stored)
         simulation = simulate(sample, slots, settings, stored=plan.stored)
