@@ -20,7 +20,6 @@ from segtransfer.cli.options import (
 
 if TYPE_CHECKING:
     from segtransfer.experiment.plan import Plan
-    from segtransfer.forecast.cost_model import GivenRates
     from segtransfer.forecast.forecast import Forecast
 
 FORECAST_PANEL = "Forecast"
@@ -99,20 +98,20 @@ def plan(
     Raises:
         typer.Exit: With code 2 if the spec, the data, a model or an option is wrong.
     """
-    from segtransfer.forecast.cost_model import GivenRates
-    from segtransfer.reporting.plan import plan_facts, print_plan
     from segtransfer.reporting.progress import ProgressView
     from segtransfer.runtime.listener import Listener
 
     with exit_with_message(spec):
         options = with_options(overrides, executor=executor, store=store)
-        given = GivenRates(seconds_per_forward, startup_seconds, switch_seconds)
+        given = seconds_per_forward, startup_seconds, switch_seconds
         progress = ProgressView(console)  # planning hundreds of models takes tens of seconds
         tell = Listener().stage if as_json else progress.stage
         try:
             planned, predicted = _forecast(spec, options, slots, given, calibrate, tell)
         finally:
             progress.stop()
+        from segtransfer.reporting.plan import plan_facts, print_plan
+
         if as_json:
             print_json(plan_facts(planned, predicted))
         else:
@@ -123,15 +122,25 @@ def _forecast(
     spec: str,
     options: list[str],
     slots: str | None,
-    given: "GivenRates",
+    given: tuple[float | None, float | None, float | None],
     calibrate: bool,
     tell: Callable[[str, str], None],
 ) -> "tuple[Plan, Forecast]":
-    """Plan an experiment and simulate its run; ``tell`` receives each stage and its item."""
+    """Plan an experiment and simulate its run.
+
+    Args:
+        spec: The name or path of the spec.
+        options: Fields to set before validation.
+        slots: Numbers of devices to forecast for, comma-separated; None for the spec's.
+        given: Seconds per forward, to start a worker and to load a model; None if not given.
+        calibrate: Whether to measure every model first.
+        tell: Called with each stage and its item.
+    """
     tell("Reading the spec", spec)
     from segtransfer.experiment.plan import make_plan
     from segtransfer.experiment.reading import read_experiment
     from segtransfer.forecast import calibration
+    from segtransfer.forecast.cost_model import GivenRates
     from segtransfer.forecast.forecast import fleet_sizes, forecast
 
     experiment = read_experiment(spec, options)
@@ -140,5 +149,5 @@ def _forecast(
     planned = make_plan(experiment, store, tell=tell)
     if calibrate:
         calibration.calibrate(planned, store, partial(tell, "Measuring models"))
-    rates = calibration.read_rates(planned, store, given)
+    rates = calibration.read_rates(planned, store, GivenRates(*given))
     return planned, forecast(planned, store, rates, counts, partial(tell, "Simulating the run"))

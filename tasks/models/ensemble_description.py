@@ -82,8 +82,8 @@ def check_agree(spec: ModelSpec, quantity: str, values: Sequence[object]) -> Non
         if value != known[0][1]:
             raise InputError(
                 f"ensemble '{spec.name}': {quantity} of '{known[0][0]}' is {_shown(known[0][1])}, "
-                f"of '{name}' {_shown(value)}; give members of the same class list, or map a member's "
-                "classes with its label_map"
+                f"of '{name}' {_shown(value)}; give members of the same class list, or map a "
+                "member's classes with its label_map"
             )
 
 

@@ -1,6 +1,7 @@
 """Adapter for mmsegmentation: its networks with differentiable preprocessing."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,8 @@ from segtransfer.tasks.models.mmseg_description import (
 )
 from segtransfer.tasks.models.sliding import stitch, windows
 from segtransfer.tasks.models.spec import ModelSpec
+
+_built: dict[str, dict[str, torch.Tensor]] = {}  # names and shapes of checked networks, by config
 
 __all__ = ["MmsegSegmenter", "check", "classes", "import_libraries", "load"]
 
@@ -133,7 +136,7 @@ def load(spec: ModelSpec, device: str = "cpu") -> MmsegSegmenter:
     """
     config = read_config(source_of(spec).config, spec.inference)
     network = build(spec.name, config)
-    weights = _fitting(spec, network)
+    weights = _fitting(spec, network.state_dict())
     network.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
     return freeze(MmsegSegmenter(network, dict(config["data_preprocessor"]))).to(device)
 
@@ -141,7 +144,8 @@ def load(spec: ModelSpec, device: str = "cpu") -> MmsegSegmenter:
 def check(spec: ModelSpec) -> None:
     """Check that the checkpoint fits the config; the network is built on the CPU.
 
-    Torch's meta device would refuse backbones with computed numbers, such as drop-path rates.
+    Torch's meta device would refuse backbones with computed numbers, such as drop-path rates. A
+    network is built once for all models of its config.
 
     Args:
         spec: The model, with ``mmseg``.
@@ -149,17 +153,26 @@ def check(spec: ModelSpec) -> None:
     Raises:
         InputError: If the network cannot be built or the checkpoint does not fit.
     """
-    _fitting(spec, build(spec.name, read_config(source_of(spec).config, spec.inference)))
+    config = read_config(source_of(spec).config, spec.inference)
+    text = json.dumps(config, sort_keys=True, default=str)
+    if text not in _built:
+        tensors = build(spec.name, config).state_dict()
+        _built[text] = {name: tensor.to("meta") for name, tensor in tensors.items()}
+    _fitting(spec, _built[text])
 
 
-def _fitting(spec: ModelSpec, network: Any) -> dict[str, torch.Tensor]:
+def _fitting(spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the checkpoint's tensors for a network, without those of the training alone.
+
+    Args:
+        spec: The model, with ``mmseg``.
+        tensors: The network's tensors by name; their values are not read.
 
     Raises:
         InputError: If names or shapes differ.
     """
     source, problem = source_of(spec), ""
-    expected = {k: v for k, v in network.state_dict().items() if "loss_" not in k}
+    expected = {k: v for k, v in tensors.items() if "loss_" not in k}
     try:
         found = select(expected, checkpoint_of(spec).state)
         training = ("auxiliary_head.", "data_prep")

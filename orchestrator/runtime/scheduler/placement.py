@@ -122,8 +122,10 @@ class Placement:
             empty: Whether to use only slots without a model.
         """
         slots = self._slots
+        if not slots.any_free():
+            return []
         unhosted = [model for model in models if not slots.hosts(model)]
-        if not unhosted or not slots.any_free():
+        if not unhosted:
             return []
         free = slots.empty() if empty else slots.free()
 
