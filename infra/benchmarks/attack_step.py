@@ -221,7 +221,7 @@ def paired_interval(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """95 % bootstrap interval over images of the difference in mIoU."""
     drawn = np.random.default_rng(0).integers(0, len(one), (2000, len(one)))
     differences = [miou(one[rows].sum(0)) - miou(other[rows].sum(0)) for rows in drawn]
-    low, high = np.percentile(differences, (2.5, 97.5))
+    low, high = np.percentile(np.array(differences), (2.5, 97.5))
     return float(low), float(high)
 
 

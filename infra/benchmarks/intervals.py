@@ -7,43 +7,72 @@ mean, once where images lie within 10 schedule groups, and once where those cros
 """
 
 import argparse
+import hashlib
 import statistics
 import time
+from dataclasses import asdict
+from itertools import product
 
 import numpy as np
 
+from segtransfer.experiment.manifest import FORMAT, Manifest
 from segtransfer.results import Results
 from segtransfer.statistics import Resampled
 from segtransfer.store import Store
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.metrics import class_counts
 
 IMAGES, CLASSES, SIDE = 233, 11, 6
+NAMES = [f"model-{n}" for n in range(SIDE)]
+CELLS = [("clean", None, target) for target in NAMES] + list(product(["pgd"], NAMES, NAMES))
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def manifest() -> Manifest:
+    attack = AttackSpec.model_validate({"preset": "pgd", "eps": 4 / 255, "steps": 10})
+    shard = digest("shard")
+    backbones = {name: f"backbone-{n // 2}" for n, name in enumerate(NAMES)}
+    return Manifest.model_validate(
+        {
+            "format": FORMAT,
+            "spec": {
+                "name": "made-up",
+                "data": {"label_map": None},
+                "attacks": [attack.model_dump(mode="json")],
+                "schedule_groups": 10,
+            },
+            "dataset": "made-up",
+            "classes": [f"class-{n}" for n in range(CLASSES)],
+            "palette": [[n, n, n] for n in range(CLASSES)],
+            "models": {
+                name: {"fingerprint": name, "backbone": kind, "networks": [[name, kind]]}
+                for name, kind in backbones.items()
+            },
+            "sources": NAMES,
+            "targets": NAMES,
+            "attacks": [{"attack": "pgd", "made": 0, **asdict(v)} for v in attack.variants],
+            "shards": [shard],
+            "cells": [
+                [*cell, shard, digest(f"{cell}"), digest(f"AEs {cell}") if cell[1] else None]
+                for cell in CELLS
+            ],
+        }
+    )
 
 
 def made_up(sequences: int) -> Results:
-    names = [f"model-{n}" for n in range(SIDE)]
-    networks = {name: [[name, f"backbone-{n // 2}"]] for n, name in enumerate(names)}
-    attack = {"name": "pgd", "steps": 10, "norm": "linf", "eps": 4 / 255}
-    content = {
-        "spec": {"name": "made-up", "attacks": [attack], "seed": 0, "schedule_groups": 10},
-        "attacks": [{"name": "pgd", "attack": "pgd", "made": 0, "step": 10, "score": "raw"}],
-        "models": {name: {"networks": pairs} for name, pairs in networks.items()},
-        "sources": names,
-        "targets": names,
-        "classes": [f"class-{n}" for n in range(CLASSES)],
-    }
     generator = np.random.default_rng(0)
-
-    def confusions() -> np.ndarray:
-        return generator.integers(0, 700, (IMAGES, CLASSES, CLASSES))
-
-    cells = {("pgd", s, t): confusions() for s in names for t in names}
+    confusions = (IMAGES, CLASSES, CLASSES)
     return Results(
-        identity="made-up",
+        identity=digest("made-up"),
         store=Store("made-up"),
-        content=content,
+        manifest=manifest(),
         image_ids=tuple(f"image-{n}" for n in range(IMAGES)),
         sequences=tuple(f"sequence-{n % sequences}" for n in range(IMAGES)),
-        confusions=cells | {("clean", None, t): confusions() for t in names},
+        counts={cell: class_counts(generator.integers(0, 700, confusions)) for cell in CELLS},
         fooled={},
         missing=frozenset(),
     )
@@ -53,13 +82,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    for what, sequences in (("nested", 1), ("crossed", 40)):
+    for layout, sequences in (("nested", 1), ("crossed", 40)):
         results, seconds = made_up(sequences), []
         for _ in range(options.rounds):
             begun = time.process_time()
             frame = Resampled(results, resamples=10_000).frame("pgd")
             seconds.append(time.process_time() - begun)
-        print(f"{what}: {len(frame)} intervals in {statistics.median(seconds):.2f} CPU seconds")
+        print(f"{layout}: {len(frame)} intervals in {statistics.median(seconds):.2f} CPU seconds")
 
 
 if __name__ == "__main__":

@@ -29,12 +29,12 @@ COLUMNS = [
 def lines(results: Results, score: str) -> list[str]:
     """Return the rows of a score, in the order of the experiment."""
     sample = Resampled(results)
-    names = [name for name in results.attacks if results.variants[name]["score"] == score]
+    names = [name for name in results.attacks if results.variants[name].score == score]
     return [_line(results, sample, name) for name in names]
 
 
 def _line(results: Results, sample: Resampled, name: str) -> str:
-    attack = results.variants[name]["attack"]
+    attack = results.variants[name].attack
     means = results.headlines(name)
     cells = [f"{means[g]:.1f}" for g in MEANS]
     statistics, cost = results.perturbation(name), results.cost(name)
@@ -60,7 +60,7 @@ def main() -> None:
     results = next(r for r in reversed(open_results(store)) if r.name == wanted)
     clean = ", ".join(f"{name} {value:.1f}" for name, value in results.clean().items())
     print(f"Clean mIoU on {len(results.image_ids)} images: {clean}.")
-    eps = {255 * results.attack_spec(name)["eps"] for name in results.attacks}
+    eps = {255 * results.attack_spec(name).eps for name in results.attacks}
     for score in ("raw", "equal-rms"):
         levels = " and ".join(f"{level:g}" for level in sorted(eps))
         print(f"\neps {levels}/255, {score}\n\n{_row(*COLUMNS)}\n{'|---' * len(COLUMNS)}|")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs mypy on segtransfer as it is installed: types.sh [SOURCE], the checkout by default. PYTHON names the interpreter.
+# Runs mypy on segtransfer as it is installed, then on the scripts of infra: types.sh [SOURCE], the checkout by default. PYTHON names the interpreter.
 # In the source tree mypy would take the folders orchestrator/, tasks/ and search_spaces/ for packages of these names.
 set -euo pipefail
 checkout=$(cd "$(dirname "$0")/../.." && pwd)
@@ -14,3 +14,5 @@ mkdir "$scratch/source"
 cd "$scratch/built"
 MYPYPATH=$scratch/built "$python" -m mypy --config-file "$source/pyproject.toml" \
   --cache-dir "$checkout/.mypy_cache" -p segtransfer
+MYPYPATH=$scratch/built "$python" -m mypy --config-file "$source/pyproject.toml" \
+  --cache-dir "$checkout/.mypy_cache" "$source"/infra/*/*.py

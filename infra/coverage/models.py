@@ -130,7 +130,7 @@ def mmseg_model(family: str, folder: Path) -> Own:
 
     source = {"config": str(path), "checkpoint": str(folder / "weights.pth")}
     crop = tuple(config.model.test_cfg.get("crop_size") or config.get("crop_size") or (512, 512))
-    return Own({"name": "m", "mmseg": source}, predict, crop)  # type: ignore[arg-type]
+    return Own({"name": "m", "mmseg": source}, predict, crop)
 
 
 def transformers_model(kind: str, folder: Path) -> Own:
@@ -263,7 +263,8 @@ def calibrate(network: Any, forward: Callable[[Any], Any]) -> None:
     network.eval()
     for norm in norms:
         norm.momentum = 0.1
-        norm.running_var.clamp_(min=1e-3)
+        if norm.running_var is not None:
+            norm.running_var.clamp_(min=1e-3)
     with torch.no_grad(), contextlib.suppress(Exception):
         logits = forward(images)
         for module in reversed(list(network.modules())):

@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -108,7 +109,7 @@ def save(
 ) -> None:
     """Write a checkpoint; an interruption leaves the last checkpoint whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "schedule": schedule}
     states = {name: part.state_dict() for name, part in parts.items()}
     torch.save({**states, "step": step}, path.with_suffix(".part"))
     path.with_suffix(".part").replace(path)
