@@ -1,6 +1,7 @@
 """Progress of a run: a live view on a terminal, else plain lines."""
 
 import logging
+import math
 import sys
 import time
 from collections import deque
@@ -215,6 +216,8 @@ class ProgressView(Listener):
         if notice.kind == "failed":
             self._warn(notice.message, "red")
         if not self._lively:
+            if self._ended == 1:
+                self._last_line = -math.inf  # the first end is shown at once
             self._line_now_and_then()
 
     def _progress(self) -> RunProgress:

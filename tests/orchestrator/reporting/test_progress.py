@@ -239,20 +239,29 @@ def test_times_and_rates_are_short() -> None:
 # -- lines, where there is no terminal -------------------------------------------------------
 
 
-def test_a_line_every_ten_seconds(open_view: Callable[..., Seen]) -> None:
+def test_a_line_at_the_first_end_and_then_every_ten_seconds(
+    open_view: Callable[..., Seen],
+) -> None:
     seen = open_view(terminal=False).plan(4)
     begun = len(seen.lines)
-    seen.later(LINE_EVERY / 2).done(0)
+    seen.later(LINE_EVERY / 2)
+    seen.view.status(status(slot(0), slot(1)))
     assert len(seen.lines) == begun
+    seen.done(0)
+    assert len(seen.lines) == begun + 1
+    assert "1/4 tasks" in seen.lines[-1]
     seen.later(LINE_EVERY / 2).done(1)
     seen.view.status(status(slot(0), slot(1, task=None)))
     assert len(seen.lines) == begun + 1
+    seen.later(LINE_EVERY / 2)
+    seen.view.status(status(slot(0), slot(1, task=None)))
+    assert len(seen.lines) == begun + 2
     assert "ETA –" in seen.lines[-1]
     seen.later(LINE_EVERY)
     seen.view.status(status(slot(0), slot(1, task=None), left=12.0))
-    assert len(seen.lines) == begun + 2
+    assert len(seen.lines) == begun + 3
     words = " ".join(seen.lines[-1].split())
-    assert words == "50 % 2/4 tasks 1.3 forwards/s 0:20 ETA 12 s 1 of 2 slots at work"
+    assert words == "50 % 2/4 tasks 1.0 forwards/s 0:25 ETA 12 s 1 of 2 slots at work"
     assert "\x1b" not in seen.text
 
 
