@@ -1,5 +1,6 @@
 """Drawing of tables of coloured cells: all sizes are in inches, so texts keep their places."""
 
+import math
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,15 +8,18 @@ from functools import cache
 from itertools import chain
 
 from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Rectangle
 
 CELL_WIDTH, NARROW_CELL, MANY_COLUMNS = 0.98, 0.8, 5
+MOST_WRITTEN, SMALL_CELL, SMALL_ROW = 24, 0.13, 0.13  # columns with numbers; inches beyond
 ROW_HEIGHT, LINE_HEIGHT, GROUP_GAP = 0.46, 0.135, 0.1
 LABEL_WIDTH = 1.5  # inches, at which names are wrapped
 TITLE_HEIGHT, BOLDER = 0.2, 1.13  # inches, and the width of bold type over that of regular type
 GREY = "#555555"
 TITLE, TEXT, NAME, VALUE, NOTE = 11, 8, 8.5, 10.5, 7.5  # points
+SMALL_NAME = 6  # points, of the names in a table without numbers
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,9 @@ class Geometry:
 
     def __init__(self, tables: Sequence[DrawnTable], cell: float | None = None) -> None:
         self.columns = max(sum(len(names) for _, names in t.columns) for t in tables)
-        self.cell = cell or (CELL_WIDTH if self.columns < MANY_COLUMNS else NARROW_CELL)
+        self.small = self.columns > MOST_WRITTEN  # cells have colours and no numbers
+        wide = CELL_WIDTH if self.columns < MANY_COLUMNS else NARROW_CELL
+        self.cell = cell or (SMALL_CELL if self.small else wide)
         labels = [line for t in tables for row in t.rows for line in self.label(row)]
         widest = max(width_of_text(text, points) for text, points in labels)
         axes = [width_of_text(f"{t.row_axis} ↓", TEXT) for t in tables]
@@ -121,12 +127,16 @@ class Geometry:
         Returns:
             The lines of the label and of the detail, each with its size.
         """
+        if self.small:
+            return [(row.label, SMALL_NAME)]
         names = [(line, NAME) for line in wrapped(row.label, LABEL_WIDTH, NAME)]
         details = wrapped(row.detail, LABEL_WIDTH + 0.3, NOTE) if row.detail else ()
         return [*names, *((line, NOTE) for line in details)]
 
     def row_height(self, table: DrawnTable) -> float:
         """Return the height of each row of a table."""
+        if self.small:
+            return SMALL_ROW
         lines = max(len(self.label(row)) for row in table.rows)
         return max(ROW_HEIGHT, 0.08 + LINE_HEIGHT * lines)
 
@@ -149,6 +159,9 @@ class Geometry:
     def head(self, table: DrawnTable) -> tuple[int, int]:
         """Return the lines of the tallest heading and of the tallest name of the columns."""
         headings = max(len(self.heading(h, len(names))) for h, names in table.columns)
+        if self.small:  # names are upright
+            longest = max(width_of_text(n, SMALL_NAME) for _, names in table.columns for n in names)
+            return headings, math.ceil(longest / LINE_HEIGHT)
         return headings, max(len(self.name(n)) for _, names in table.columns for n in names)
 
     def height(self, table: DrawnTable) -> float:
@@ -227,6 +240,10 @@ def _head(axes: Axes, table: DrawnTable, geometry: Geometry, y: float) -> float:
         if lines:
             axes.plot([left + 0.03, right - 0.03], [bottom - 0.02] * 2, color="#999999", lw=0.8)
         for column, name in enumerate(group):
+            if geometry.small:
+                place = left + (column + 0.5) * geometry.cell
+                write(place, end - 0.04, name, SMALL_NAME, ha="center", va="bottom", rotation=90)
+                continue
             middle, parts = left + (column + 0.5) * geometry.cell, geometry.name(name)
             for i, line in enumerate(parts):
                 height = end - 0.04 - (len(parts) - i - 0.5) * LINE_HEIGHT
@@ -245,9 +262,32 @@ def _row(
         write(geometry.labels - 0.08, middle, line, points, ha="right", **grey)
     places = [left + i * geometry.cell for _, names, left in geometry.x(table)
               for i in range(len(names))]  # fmt: skip
-    for left, cell in zip(places, row.cells, strict=True):
-        if cell is not None:
-            _cell(axes, cell, left, y, geometry.cell, height)
+    cells = [(x, cell) for x, cell in zip(places, row.cells, strict=True) if cell is not None]
+    if geometry.small:
+        _small_cells(axes, cells, y, geometry.cell, height)
+        return
+    for left, cell in cells:
+        _cell(axes, cell, left, y, geometry.cell, height)
+
+
+def _small_cells(
+    axes: Axes, cells: Sequence[tuple[float, DrawnCell]], top: float, width: float, height: float
+) -> None:
+    """Draw a row of cells without numbers as a single artist, because a table has thousands.
+
+    Args:
+        axes: The axes.
+        cells: The left edge and the cell, per cell.
+        top: The top of the row.
+        width: The width of a cell.
+        height: The height of the row.
+    """
+    boxes = [Rectangle((left, top), width, height) for left, _ in cells]
+    colours = [cell.colour for _, cell in cells]
+    axes.add_collection(PatchCollection(boxes, facecolors=colours, edgecolors="none"))
+    framed = [box for box, (_, cell) in zip(boxes, cells, strict=True) if cell.framed]
+    frames = PatchCollection(framed, facecolors="none", edgecolors="black", linewidths=0.8)
+    axes.add_collection(frames)
 
 
 def _cell(

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from segtransfer.reporting.drawn_tables import (
+    MOST_WRITTEN,
     DrawnCell,
     DrawnRow,
     DrawnTable,
@@ -28,7 +29,7 @@ from segtransfer.results.text import number, signed_number, unit
 from segtransfer.tasks.image_metrics import score_of
 from segtransfer.tasks.schema import strength_text
 
-SMALL_CELL = 0.62  # inches
+CARD_CELL = 0.62  # inches
 WHITE_BOX_KEY = "frame", "white box: the source is the target, or a part of it"
 
 
@@ -79,7 +80,7 @@ def draw_small(results: Results, attack: str) -> Figure:
         [replace(drawn, title=title, lines=lines, columns=groups, sections=sections)],
         heading="",
         key=None,
-        cell=SMALL_CELL,
+        cell=CARD_CELL,
     )
 
 
@@ -128,7 +129,7 @@ def _key(results: Results, tables: list[DrawnTable], shading: Shading, metric: s
     label = f"{'dataset ' if metric == 'miou' else ''}{name}, {unit(metric)}"
     marks = [WHITE_BOX_KEY] * any(cell.framed for cell in cells)
     note = max((cell.note for cell in cells), key=lambda note: (len(note), note), default="")
-    if note:
+    if note and len(results.targets) <= MOST_WRITTEN:
         marks.append((note, f"change from the clean images, in points of {results.quality}"))
     return TableKey(
         shading.colourmap,

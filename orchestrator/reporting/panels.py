@@ -19,7 +19,7 @@ from segtransfer.reporting.drawn_tables import (
     width_of_text,
     wrapped,
 )
-from segtransfer.reporting.matrix_tables import ATTACK_AXIS, TARGET_AXIS, by_backbone
+from segtransfer.reporting.matrix_tables import ATTACK_AXIS, TARGET_AXIS, by_backbone, pictured
 from segtransfer.reporting.table_pages import MARGIN, PAGE_WIDTH
 from segtransfer.results import Results
 from segtransfer.results.reader import ScoredShard
@@ -33,10 +33,13 @@ DARK, BRIGHT = 0.33, 0.42  # mean of an image that is brightened, and the mean i
 LABELS, NARROWEST = 1.35, 1.15  # inches, of the attacks' names and of the least picture
 GAP, CAPTION = 0.06, 0.2  # inches, between pictures and for the text below each
 MOST_SWATCHES = 24  # in the legend
+MOST_SOURCES, MOST_TARGETS = 8, 12  # with pictures; more are no help to the eye
 
 
 def draw_panel(results: Results, source: str) -> Figure | None:
     """Draw the first image of an experiment under every attack made on a source model.
+
+    Of more than ``MOST_TARGETS`` targets, the first ones of each backbone are drawn.
 
     Args:
         results: The experiment.
@@ -45,13 +48,14 @@ def draw_panel(results: Results, source: str) -> Figure | None:
     Returns:
         The figure, or None if the store lacks the image.
     """
-    reader = results.reader(lambda cell: cell.source in (None, source))
+    targets = pictured(results, results.targets, MOST_TARGETS)
+    reader = results.reader(lambda cell: cell.source in (None, source) and cell.target in targets)
     shard_id = results.manifest.shards[0]
     shard = reader.shard(shard_id)
     if shard is None:
         return None
     label = drawn_label(results.headline, shard.labels[0], shard.size)
-    panel = _Panel(results, source, shard.images[0], label, shard.image_ids[0])
+    panel = _Panel(results, source, targets, shard.images[0], label, shard.image_ids[0])
     for aes in reader.adversarial(shard_id, shard):
         panel.adversarial(aes.attack, aes.images[0])
     for scored in reader.scored(shard_id, shard, fooled=False):
@@ -63,10 +67,16 @@ class _Panel:
     """A figure with a row per attack and a column per target, filled picture by picture."""
 
     def __init__(
-        self, results: Results, source: str, image: np.ndarray, label: np.ndarray, name: str
+        self,
+        results: Results,
+        source: str,
+        targets: list[str],
+        image: np.ndarray,
+        label: np.ndarray,
+        name: str,
     ) -> None:
         self._results, self._clean, self._label = results, image, label
-        groups = by_backbone(results, results.targets)
+        groups = by_backbone(results, targets)
         self._targets = {model: group.name for group in groups for model in group.models}
         self._rows = [CLEAN, *results.attacks]
         columns = 2 + len(self._targets)
@@ -180,6 +190,11 @@ class _Panel:
             "A framed prediction is white-box: the source is the target, or a part of it. "
             f"Perturbations are drawn {AMPLIFICATION} times as strong, around grey.",
         ]
+        if len(self._targets) < len(self._results.targets):
+            notes.append(
+                f"{len(self._targets)} of {len(self._results.targets)} targets are drawn, the "
+                "first ones of each backbone."
+            )
         if self._gamma != 1:
             notes.append(f"Photographs are shown brighter than they are (gamma {self._gamma:.2f}).")
         room = self._width - 2 * MARGIN

@@ -12,6 +12,7 @@ from segtransfer.results.published import published_line
 from segtransfer.results.text import number
 from segtransfer.results.views import AttackSummary, TransferMatrix, attack_summary, transfer_matrix
 
+MOST_PRINTED = 24  # of a printed matrix
 NAME_WIDTH = COLUMN_WIDTH - FRAME  # characters of a line of a folded name
 
 
@@ -33,8 +34,12 @@ def print_results(results: Results, console: Console) -> None:
         matrix = transfer_matrix(results, attack)
         console.print()
         console.print(Text.assemble((attack, "bold"), f"  {matrix.settings}"))
-        for table in _tables(matrix, console.width):
-            console.print(table)
+        if len(matrix.targets) > MOST_PRINTED:
+            size = f"{len(matrix.rows)} x {len(matrix.targets)}"
+            console.print(_indented(f"{size} cells: see the page and results.csv", "dim"))
+        else:
+            for table in _tables(matrix, console.width):
+                console.print(table)
         console.print(_indented("  ·  ".join(mean.text for mean in matrix.headlines)))
         for line in _perturbation_and_cost(attack_summary(results, attack)):
             console.print(_indented(line, "dim"))

@@ -20,6 +20,7 @@ from segtransfer.studies.study import (
     Study,
     ease,
     facts_of,
+    plain_value,
     signed,
     transfer_groups,
     transfer_ratio,
@@ -160,7 +161,7 @@ def sentences(numbers: Sweep) -> list[str]:
     )  # fmt: skip
     lines.append(
         "The drops under noise at these eps are "
-        + ", ".join(f"{i.value:.1f}" for i in floor.drops)
+        + ", ".join(plain_value(i.value) for i in floor.drops)
         + " points."
     )
     return lines

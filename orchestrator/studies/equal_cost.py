@@ -22,6 +22,7 @@ from segtransfer.studies.study import (
     IntervalByScore,
     facts_of,
     levels,
+    plain_value,
     signed,
     transfer_groups,
     transfer_ratio,
@@ -169,7 +170,9 @@ def drops_in_words(numbers: EqualCost) -> str:
     parts = [(numbers.attack, numbers.drop["raw"], numbers.rms)]
     parts += [(o.name, o.drop["raw"], o.rms) for o in numbers.all_others]
     ordered = sorted(parts, key=lambda part: -part[1].value)
-    listed = ", ".join(f"{name} {drop.value:.1f} ({rms:.1f})" for name, drop, rms in ordered)
+    listed = ", ".join(
+        f"{name} {plain_value(drop.value)} ({rms:.1f})" for name, drop, rms in ordered
+    )
     return (
         f"On {TARGETS_OF[numbers.group]} the mean drop in mIoU, raw, in points (and the RMS of the "
         f"perturbation, in levels) is {listed}."

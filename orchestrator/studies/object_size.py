@@ -35,6 +35,7 @@ from segtransfer.studies.study import (
     Study,
     facts_of,
     levels,
+    plain_value,
     signed,
     transfer_groups,
 )
@@ -208,7 +209,7 @@ def verdicts(numbers: Sizes) -> list[Verdict]:
 
 
 def _list(intervals: Sequence[Interval]) -> str:
-    return ", ".join(f"{interval.value:.1f}" for interval in intervals)
+    return ", ".join(plain_value(interval.value) for interval in intervals)
 
 
 STUDY: Study[Sizes] = Study(

@@ -32,6 +32,7 @@ from segtransfer.studies.study import (
     facts_of,
     levels,
     plain,
+    plain_value,
     signed,
 )
 from segtransfer.studies.verdicts import NEGLIGIBLE, Reading, Verdict, judge, untested
@@ -196,8 +197,8 @@ def _energy(results: Results, attack: str, eps: float) -> tuple[float, ...]:
 
 def sentences(numbers: Scales) -> list[str]:
     """Return the findings as sentences."""
-    shown = ", ".join(f"{i.value:.1f}" for i in numbers.pgd["raw"][NATIVE])
-    scaled = ", ".join(f"{i.value:.1f}" for i in numbers.ds["raw"])
+    shown = ", ".join(plain_value(i.value) for i in numbers.pgd["raw"][NATIVE])
+    scaled = ", ".join(plain_value(i.value) for i in numbers.ds["raw"])
     listed = ", ".join(f"{scale:g}" for scale in SCALES)
     kept = ", ".join(f"{plain(interval)} % ({score})" for score, interval in numbers.kept.items())
     metric = numbers.facts.metric

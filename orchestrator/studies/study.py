@@ -185,8 +185,13 @@ def signed(intervals: Interval | IntervalByScore) -> str:
 
 def plain(interval: Interval) -> str:
     """Return a value with its interval, for example ``41.2 [39.0, 43.4]``."""
-    value, low, high = map(number, (interval.value, interval.low, interval.high))
-    return f"{value} [{low}, {high}]".replace("-", "−")
+    value, low, high = map(plain_value, (interval.value, interval.low, interval.high))
+    return f"{value} [{low}, {high}]"
+
+
+def plain_value(value: float) -> str:
+    """Return a value with a decimal; the minus is U+2212, as in differences."""
+    return number(value).replace("-", "−")
 
 
 def transfer_groups(results: Results) -> list[str]:

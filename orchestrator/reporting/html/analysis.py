@@ -64,7 +64,7 @@ def analyse(results: Results) -> Analysis:
         group=transfer_group(results),
         baseline=baseline_of(results),
         least=_least(results, sample),
-        notes=sample.notes,
+        notes=(*sample.notes, *estimates.notes),
     )
 
 

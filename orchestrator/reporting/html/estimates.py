@@ -18,6 +18,9 @@ IntervalsByMetric = Mapping[str, Sequence[RoundedInterval | None]]
 """Per metric, the interval of every estimate by its index; None if a cell is missing."""
 
 
+MOST_INTERVALS = 1024  # cells of a matrix; cells of a larger matrix have no interval on the page
+
+
 class Estimates:
     """Registry of estimates. Each method registers an estimate and returns its index.
 
@@ -32,6 +35,7 @@ class Estimates:
         self._headlines = cache(results.headlines)
         self._clean = cache(results.clean)
         self._pairs = {group: pairs_of(results, group) for group in PAIR_GROUPS}
+        self._many = len(results.sources) * len(results.targets) > MOST_INTERVALS
         self._registered: list[Callable[[str], Interval]] = []
         self._differences: set[int] = set()
 
@@ -48,8 +52,10 @@ class Estimates:
         """
 
         def cell(metric: str) -> Interval:
-            interval = self._sample.cell(attack, source, target, metric)
-            return replace(interval, value=float(self._matrix(attack, metric).loc[source, target]))
+            value = float(self._matrix(attack, metric).loc[source, target])
+            if self._many:
+                return Interval(value, math.nan, math.nan)
+            return replace(self._sample.cell(attack, source, target, metric), value=value)
 
         return self._register(cell)
 
@@ -105,6 +111,13 @@ class Estimates:
             return None
         self._differences.add(len(self._registered))
         return self._register(lambda m: self._sample.difference(attack, baseline, pairs, m))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return a sentence if cells have no interval because of their number."""
+        if not self._many:
+            return ()
+        return (f"Cells of matrices of more than {MOST_INTERVALS:,} cells have no interval.",)
 
     def intervals(self) -> dict[str, list[RoundedInterval | None]]:
         """Return the intervals of all registered estimates, per metric and by index.

@@ -10,7 +10,10 @@ import numpy as np
 from PIL import Image
 
 from segtransfer.experiment.task import CLEAN, MatrixIndex
+from segtransfer.reporting.matrix_tables import pictured
 from segtransfer.reporting.panels import (
+    MOST_SOURCES,
+    MOST_TARGETS,
     amplified_difference,
     colour,
     drawn_label,
@@ -60,10 +63,15 @@ def draw_gallery(results: Results, budget: int = GALLERY_BYTES) -> list[dict[str
     Returns:
         Per image its ``name``, ``clean`` image, ``label`` and ``predictions`` (per target), and in
         ``attacks``, per main attack and row, the AE, its perturbation and predictions. A prediction
-        is a pair of data URI and percentage of correct pixels. Missing parts are None.
+        is a pair of data URI and percentage of correct pixels. Missing parts are None, and so are
+        the parts of models without pictures (``pictured``).
     """
     main = {CLEAN, *main_attacks(results)}
-    reader = results.reader(lambda cell: cell.attack in main)
+    sources = {None, *pictured(results, results.sources, MOST_SOURCES)}
+    targets = set(pictured(results, results.targets, MOST_TARGETS))
+    reader = results.reader(
+        lambda cell: cell.attack in main and cell.source in sources and cell.target in targets
+    )
     images = _chosen(reader)
     first = next(images, None)
     if first is None:

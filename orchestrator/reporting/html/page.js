@@ -237,10 +237,12 @@
   // Classes -------------------------------------------------------------------------------------
 
   /** Offer the rows that an attack has, keeping the chosen source where it has it. */
-  function offerSources(select, attack) {
+  function offerSources(select, attack, offered = () => true) {
     const chosen = select.selectedOptions[0]?.textContent;
-    select.replaceChildren(...data.rows[attack].map((name, place) => new Option(name, place)));
-    const again = data.rows[attack].indexOf(chosen);
+    const rows = data.rows[attack].map((name, place) => [name, place]);
+    const options = rows.length > 1 ? rows.filter(([name]) => offered(name)) : rows;
+    select.replaceChildren(...options.map(([name, place]) => new Option(name, place)));
+    const again = options.findIndex(([name]) => name === chosen);
     select.selectedIndex = Math.max(0, again);
   }
 
@@ -313,7 +315,8 @@
       tile(`Perturbation × ${data.amplification}`, picture(made.perturbation, `Perturbation by ${by}`)),
       tile("Label", picture(shown.label, `Label of image ${shown.name}`)),
     );
-    const predictions = data.targets.map((target, place) => {
+    const predictions = data.pictured.targets.map((target) => {
+      const place = data.targets.indexOf(target);
       const clean = shown.predictions[place];
       const attacked = made.predictions[place];
       const right = [clean, attacked].map((p) => (p ? `${p[1]} %` : "–")).join(" → ");
@@ -334,16 +337,20 @@
     showImage();
   }
 
+  function offerPictured(attack) {
+    offerSources(byId("image-source"), attack, (name) => data.pictured.sources.includes(name));
+  }
+
   function openGallery() {
     byId("image").addEventListener("input", showImage);
     byId("previous").addEventListener("click", () => step(-1));
     byId("next").addEventListener("click", () => step(1));
     byId("image-source").addEventListener("change", showImage);
     byId("image-attack").addEventListener("change", (event) => {
-      offerSources(byId("image-source"), event.target.value);
+      offerPictured(event.target.value);
       showImage();
     });
-    offerSources(byId("image-source"), byId("image-attack").value);
+    offerPictured(byId("image-attack").value);
     showImage();
   }
 

@@ -64,3 +64,13 @@ def test_blocks_hold_fitting_columns_and_at_least_a_column() -> None:
     assert [*column_blocks(10, [6, 6, 6], 14 + 2 * 9)] == [range(2), range(2, 3)]
     assert [*column_blocks(10, [90, 6], 20)] == [range(1), range(1, 2)]
     assert [*column_blocks(10, [], 20)] == [range(0)]
+
+
+def test_wide_matrix_is_a_line_with_its_size_and_means() -> None:
+    attacks = [{"preset": "pgd", "eps": "8/255"}]
+    widest = printed(made_up(attacks, sources=2, targets=24, pictures=False), 120)
+    assert "source \\ target" in widest
+    wider = printed(made_up(attacks, sources=2, targets=25, pictures=False), 120)
+    assert "source \\ target" not in wider
+    assert "2 x 25 cells: see the page and results.csv" in wider
+    assert "other backbone" in wider

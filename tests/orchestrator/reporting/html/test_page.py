@@ -251,6 +251,40 @@ def test_six_by_six_by_eight_stay_under_five_megabytes() -> None:
     assert len(page.encode()) - len(json.dumps(gallery)) + GALLERY_BYTES < 5_000_000
 
 
+def test_cells_of_a_large_matrix_have_no_interval_and_means_have(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segtransfer.reporting.html.estimates.MOST_INTERVALS", 8)
+    page = Page(draw_page(results))
+    figures = page.data["figures"]["miou"]
+    clean, cells = (np.array(cell_places(page, "pgd"))[part] for part in (slice(3), slice(6, 15)))
+    assert all(figures[place][1] is not None for place in clean)
+    cells = [figures[place] for place in cells]
+    assert all(low is None and high is None for _, low, high, _ in cells)
+    assert [value for value, *_ in cells] == [
+        round(float(v), 1)
+        for v in results.matrix("pgd").loc[BY_BACKBONE, BY_BACKBONE].to_numpy().flat
+    ]
+    assert "Cells of matrices of more than 8 cells have no interval." in page.text
+
+
+def test_pictures_of_many_models_are_of_some_and_the_page_says_so(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("page", "gallery"):
+        monkeypatch.setattr(f"segtransfer.reporting.html.{module}.MOST_TARGETS", 2)
+        monkeypatch.setattr(f"segtransfer.reporting.html.{module}.MOST_SOURCES", 1)
+    page = Page(draw_page(results))
+    assert page.data["pictured"] == {"sources": ["net-0"], "targets": ["net-0", "net-1"]}
+    for image in page.data["gallery"]:
+        assert [prediction is not None for prediction in image["predictions"]] == [
+            True,
+            True,
+            False,
+        ]
+    assert "pictures of 1 of 3 sources and 2 of 3 targets" in page.text
+
+
 def test_the_gallery_takes_what_its_budget_allows(results: Results) -> None:
     everything = draw_gallery(results)
     assert len(everything) == 6
