@@ -186,6 +186,48 @@ def test_halving_holds_after_one_halving_with_equal_results(
     assert checks.halved_row(attacked, 8, small, small).outcome == outcome
 
 
+def test_attack_is_halved_under_the_limit_between_the_two_peaks(
+    checks: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image takes 100 bytes, so the limit for four images is between the peaks of two and four.
+
+    The allocator of a CPU has no limit: a forward of too many images raises the error instead.
+    """
+    settings = module("gpu_rows", monkeypatch).Settings(4, (32, 48), 2, (), (), (64, 64), 2, 1)
+    model, sizes = checks.load("fcn-r18"), list[int]()
+    forward = type(model).logits
+
+    def logits(self: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(images))
+        if len(images) * 100 > limits[-1]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, images)
+
+    def peak_of(call: Callable[[], object]) -> int:
+        sizes.clear()
+        call()
+        return 100 * max(sizes)
+
+    limits = [10**9]
+    monkeypatch.setattr(type(model), "logits", logits)
+    monkeypatch.setattr(checks, "peak_of", peak_of)
+    monkeypatch.setattr(checks, "limit_memory", limits.append)
+    (row,) = checks.halving_rows(settings)
+    assert limits[1:] == [250]
+    assert (row.outcome, row.figures[0].value) == ("holds", 0.0)
+
+
+def test_child_without_a_gpu_answers_that_no_context_was_lost(
+    checks: ModuleType, rows: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "DEVICE", "cuda")  # of this process alone
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    found = checks.in_child("poisoned context", rows.Budget(60))
+    assert [row.outcome for row in found] == ["fails", "fails"]
+    assert found[0].note.startswith("IndexError: index 9 is out of bounds")
+    assert found[1].note == "no error was raised"
+
+
 def test_context_counts_as_recognised_only_with_an_error_of_the_device(checks: ModuleType) -> None:
     def lost() -> None:
         raise RuntimeError("CUDA error: device-side assert triggered\nCompile with ...")
