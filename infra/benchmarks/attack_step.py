@@ -13,38 +13,31 @@ import multiprocessing
 import os
 import resource
 import statistics
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-import torchattacks
-from torch import nn
+from contenders import (
+    DEVICE,
+    EPS,
+    VARIANTS,
+    batch_of,
+    load,
+    our_steps,
+    plain_steps,
+    sample,
+    seconds,
+    their_steps,
+)
 
 from segtransfer.tasks.attack import attack
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.data.open import open_dataset
-from segtransfer.tasks.data.shards import Shard, make_shards
-from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.evaluate import evaluate
 from segtransfer.tasks.memory import keep_freed_memory
 from segtransfer.tasks.metrics import miou
-from segtransfer.tasks.models import adapters as models
-from segtransfer.tasks.models.base import Segmenter
-from segtransfer.tasks.models.numerics import Numerics
-from segtransfer.tasks.models.spec import ModelSpec
 
-EPS, STEP_SIZE = 4 / 255, 1 / 255
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-VARIANTS = {
-    "reference": "reference",
-    "fold + channels_last": {"fold": True, "channels_last": True},
-    "fold + channels_last + bf16": {"fold": True, "channels_last": True, "bf16": True},
-    "fast": "fast",
-}
 ATTACKS = ("pgd", "mi")
 CONTENDERS = [
     "plain",
@@ -63,28 +56,6 @@ class Case:
     keep: bool
 
 
-class Bare(nn.Module):
-    """The network as a user of torchattacks would wrap it: normalisation, logits, no more."""
-
-    def __init__(self, model: Segmenter) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.model.logits(images)
-
-
-def load(name: str, variant: str = "reference") -> Segmenter:
-    numerics = Numerics.model_validate(VARIANTS[variant])
-    return models.load(ModelSpec.model_validate(name), DEVICE, numerics)
-
-
-def sample(images: int) -> Shard:
-    spec = DataSpec.model_validate({"sample": "camvid", "images": images})
-    (shard,) = make_shards(open_dataset(spec), spec, groups=1, shard_size=images)
-    return shard
-
-
 def settle(case: Case) -> None:
     torch.set_num_threads(case.threads)
     if case.keep:
@@ -93,47 +64,14 @@ def settle(case: Case) -> None:
 
 def prepare(contender: str, case: Case) -> Callable[[], object]:
     """All steps of one contender on the same images, ready to be called again and again."""
-    shard = sample(case.images)
-    plain = load(case.model)
-    pixels = torch.tensor(shard.images, device=DEVICE).float() / 255
-    labels = torch.tensor(shard.labels, device=DEVICE).long()
-    with torch.no_grad():
-        # torchattacks knows no ignored pixel: those without a label take the clean prediction.
-        labels = torch.where(labels == 255, plain(pixels).max(1).indices, labels)
+    shard, plain = sample(case.images), load(case.model)
+    batch = batch_of(shard.images, shard.labels, shard.image_ids, plain)
     variant, _, preset = contender.partition(", ")
     if contender == "plain":
-
-        def gradients() -> None:
-            for _ in range(case.steps):
-                inputs = pixels.clone().requires_grad_(True)
-                loss = F.cross_entropy(plain.logits(inputs), labels)
-                torch.autograd.grad(loss, inputs)
-
-        return gradients
+        return plain_steps(plain, batch, case.steps)
     if variant == "torchattacks":
-        options = {"eps": EPS, "alpha": STEP_SIZE, "steps": case.steps}
-        theirs = (
-            torchattacks.PGD(Bare(plain), random_start=False, **options)
-            if preset == "pgd"
-            else torchattacks.MIFGSM(Bare(plain), decay=1.0, **options)
-        )
-        return lambda: theirs(pixels, labels)
-    fields = {"preset": preset, "eps": EPS, "step_size": STEP_SIZE, "steps": case.steps}
-    spec, model = AttackSpec.model_validate(fields), load(case.model, variant)
-    arguments = (model, spec, shard.images, labels.cpu().numpy(), shard.image_ids)
-    return lambda: attack(*arguments, seed=0, group=0, micro_batch=case.images)
-
-
-def seconds(call: Callable[[], object], threads: int) -> float:
-    """CPU seconds of this thread where it does all the work, so that neighbours do not count."""
-    if DEVICE == "cuda":
-        torch.cuda.synchronize()
-    clock = time.thread_time if DEVICE == "cpu" and threads == 1 else time.perf_counter
-    began = clock()
-    call()
-    if DEVICE == "cuda":
-        torch.cuda.synchronize()
-    return clock() - began
+        return their_steps(plain, batch, case.steps, preset)
+    return our_steps(load(case.model, variant), batch, case.steps, preset)
 
 
 def peak_mib(contender: str, case: Case) -> float:

@@ -25,55 +25,22 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from random_networks import data, network
 
 from segtransfer.tasks.attack import attack
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.memory import keep_freed_memory, peak_since, start_of_peak
-from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
-from segtransfer.tasks.models.mmseg_build import build
-from segtransfer.tasks.models.mmseg_configs import find_config
-from segtransfer.tasks.models.spec import ModelSpec
 
 WHOLE, SLIDING = (512, 1024), (1024, 2048)
 WINDOWS = {"mode": "slide", "crop": [512, 1024], "stride": [341, 683]}
-CONFIGS = {
-    "pspnet-r50": "pspnet_r50-d8_4xb2-40k_cityscapes-512x1024",
-    "deeplabv3-r101": "deeplabv3_r101-d8_4xb2-40k_cityscapes-512x1024",
-    "upernet-swin-t": "swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512",
-}
 CASES = {
-    "whole": list(CONFIGS),
+    "whole": ["pspnet-r50", "deeplabv3-r101", "upernet-swin-t"],
     "sliding": ["fcn-mnv2", "pspnet-r50"],
 }
 ROUNDS = 3
 # What the plain loop holds, in GiB; it is left out on a machine that has less.
 PLAIN_NEEDS = {("sliding", "pspnet-r50"): 40}
-
-
-def network(name: str, folder: Path, inference: Any) -> Segmenter:
-    """Return a network of a shipped config with random weights, or one of the zoo."""
-    fields: dict[str, Any] = {} if inference is None else {"inference": inference}
-    if name not in CONFIGS:
-        return adapters.load(ModelSpec.model_validate({"zoo": name, **fields}))
-    from mmengine.config import Config
-
-    weights = folder / f"{name}.pth"
-    if not weights.exists():
-        model = Config.fromfile(str(find_config(CONFIGS[name]))).model.to_dict()
-        for key in ("auxiliary_head", "train_cfg", "pretrained", "init_cfg"):
-            model.pop(key, None)
-        model["backbone"]["init_cfg"] = None
-        torch.save({"state_dict": build(name, model).state_dict()}, weights)
-    source = {"config": CONFIGS[name], "checkpoint": str(weights)}
-    return adapters.load(ModelSpec.model_validate({"name": name, "mmseg": source, **fields}))
-
-
-def data(count: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return images uint8 N x 3 x H x W and labels N x H x W."""
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (count, 3, *size), np.uint8)
-    return images, random.integers(0, 11, (count, *size), np.uint8)
 
 
 def ours(model: Segmenter, images: np.ndarray, labels: np.ndarray) -> None:
