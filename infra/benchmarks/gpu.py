@@ -20,6 +20,7 @@ from dataclasses import asdict
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 from contenders import DEVICE, has_torchattacks
@@ -33,14 +34,23 @@ PACKAGES = ("segtransfer", "torch", "torchattacks", "onedl-mmsegmentation", "one
 Part = Callable[[Budget], list[Row]]
 
 
+def alone(check: Callable[[], Row]) -> Part:
+    """Return a part of a single row, which has no use for the budget."""
+
+    def part(budget: Budget) -> list[Row]:
+        return [check()]
+
+    return part
+
+
 def parts(settings: Settings, folder: Path) -> Iterator[tuple[str, Part]]:
     """Yield the parts of the benchmark by name, the most wanted first."""
     for name in MODELS:
         for preset in PRESETS:
             check = partial(devices_agree, name, preset, settings)
-            yield f"{name}, {preset}: reference on {DEVICE} against cpu", lambda _, c=check: [c()]
+            yield f"{name}, {preset}: reference on {DEVICE} against cpu", alone(check)
         fast = partial(fast_agrees, name, settings)
-        yield f"{name}: fast against reference", lambda _, c=fast: [c()]
+        yield f"{name}: fast against reference", alone(fast)
     for child in CHILDREN:
         yield child, partial(in_child, child)
     for name in (*settings.small, *settings.large):
@@ -125,7 +135,11 @@ def main() -> int:
     left_out = [row.case for row in rows if row.outcome == LEFT_OUT]
     print(f"\nLeft out for lack of time: {'; '.join(left_out) or 'nothing'}.")
     if options.out:
-        content = {"about": facts, "settings": asdict(settings), "left_out": left_out}
+        content: dict[str, Any] = {
+            "about": facts,
+            "settings": asdict(settings),
+            "left_out": left_out,
+        }
         content["rows"] = [row.record() for row in rows]
         options.out.write_text(json.dumps(content, indent=1) + "\n")
     return int(any(row.outcome == FAILS for row in rows))

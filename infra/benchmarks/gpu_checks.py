@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,7 +133,8 @@ def flags() -> None:
 
 def precision() -> None:
     """Allow TF32 by the setting of torch 2.9 and later, which stands above the flags."""
-    torch.backends.fp32_precision = "tf32"
+    settings: Any = torch.backends  # whose new setting mypy does not know
+    settings.fp32_precision = "tf32"
 
 
 def tf32_rows(way: str, allow: Callable[[], None], settings: Settings) -> list[Row]:
@@ -148,7 +150,8 @@ def tf32_rows(way: str, allow: Callable[[], None], settings: Settings) -> list[R
 
 def precisions() -> str:
     """Return the settings of TF32 as a forward leaves them."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
     if hasattr(torch.backends, "fp32_precision"):
         return f"cuda.matmul {matmul.fp32_precision}, cudnn.conv {cudnn.conv.fp32_precision}"
     return f"allow_tf32 of cuda.matmul {matmul.allow_tf32}, of cudnn {cudnn.allow_tf32}"
@@ -236,7 +239,7 @@ def halving_rows(settings: Settings) -> list[Row]:
         arguments = (model, spec, batch.images, batch.classes, batch.image_ids)
         return attack(*arguments, seed=0, group=0, micro_batch=micro_batch).images[0]
 
-    half, whole = (peak_of(lambda m=m: attacked(m)) for m in (count // 2, count))
+    half, whole = (peak_of(partial(attacked, size)) for size in (count // 2, count))
     small, again = attacked(count // 2), attacked(count // 2)
     limit_memory(half + (whole - half) // 4)
     return [halved_row(attacked, count, small, again)]

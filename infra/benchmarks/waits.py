@@ -22,6 +22,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 SEGTRANSFER = [sys.executable, "-m", "segtransfer"]
 UNIT = "import torch"
@@ -85,8 +86,14 @@ def wait_for(command: list[str], folder: Path) -> Waited:
 
 def medians(rounds: list[Waited]) -> Waited:
     """Return the median of each field; None if a round lacks the field."""
-    columns = {name: [asdict(waited)[name] for waited in rounds] for name in asdict(rounds[0])}
-    return Waited(**{n: None if None in c else statistics.median(c) for n, c in columns.items()})
+    columns: dict[str, list[Any]] = {
+        name: [asdict(waited)[name] for waited in rounds] for name in asdict(rounds[0])
+    }
+    found: dict[str, Any] = {
+        name: None if None in values else statistics.median(values)
+        for name, values in columns.items()
+    }
+    return Waited(**found)
 
 
 def shown(value: float | None) -> str:
