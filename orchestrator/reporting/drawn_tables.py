@@ -285,8 +285,13 @@ def _small_cells(
     boxes = [Rectangle((left, top), width, height) for left, _ in cells]
     colours = [cell.colour for _, cell in cells]
     axes.add_collection(PatchCollection(boxes, facecolors=colours, edgecolors="none"))
-    framed = [box for box, (_, cell) in zip(boxes, cells, strict=True) if cell.framed]
-    frames = PatchCollection(framed, facecolors="none", edgecolors="black", linewidths=0.8)
+    framed = [
+        Rectangle((left + 0.01, top + 0.01), width - 0.02, height - 0.02)
+        for left, cell in cells
+        if cell.framed
+    ]
+    # Above the cells of the next row.
+    frames = PatchCollection(framed, fc="none", ec="black", linewidths=0.8, zorder=3)
     axes.add_collection(frames)
 
 

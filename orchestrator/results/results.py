@@ -202,7 +202,9 @@ class Results(Measures, Drawn):
             The variant with the lowest ``headline`` on the target, and its source. None if the
             experiment has no such attack, or if a candidate's cell has no result.
         """
-        return strongest(self, attack, target)
+        if (attack, target) not in self._strongest:
+            self._strongest[attack, target] = strongest(self, attack, target)
+        return self._strongest[attack, target]
 
     def headlines(self, attack: str, metric: str | None = None) -> dict[str, float]:
         """Return the mean of a matrix per pair group.
@@ -227,7 +229,20 @@ class Results(Measures, Drawn):
 
     def group(self, source: str, target: str) -> str:
         """Return the pair group of two models by their names, one of ``PAIR_GROUPS``."""
-        return pair_group(self.manifest.models[source], self.manifest.models[target])
+        if (source, target) not in self._groups:
+            models = self.manifest.models
+            self._groups[source, target] = pair_group(models[source], models[target])
+        return self._groups[source, target]
+
+    @cached_property
+    def _groups(self) -> dict[tuple[str, str], str]:
+        """Return the groups found so far; every mean asks for the group of every cell."""
+        return {}
+
+    @cached_property
+    def _strongest(self) -> dict[tuple[str, str], tuple[str, str] | None]:
+        """Return the white-box attacks found so far, by attack and target."""
+        return {}
 
     def frame(self) -> pd.DataFrame:
         """Return every metric of every matrix cell.

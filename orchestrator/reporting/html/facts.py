@@ -17,6 +17,8 @@ from segtransfer.statistics import NO_VERDICT
 from segtransfer.tasks.schema import strength_text
 from segtransfer.tasks.yaml_files import dump
 
+MOST_CSV = 1_000_000  # bytes in the page; the report's folder has every cell as CSV
+
 
 @dataclass(frozen=True)
 class ModelView:
@@ -232,17 +234,18 @@ def downloads(results: Results) -> list[Download]:
     """Return the cells as Parquet and CSV, and the resolved spec.
 
     Returns:
-        Three files as data URIs: ``results.parquet`` (exact), ``results.csv`` (four decimals),
-        ``experiment.yaml``.
+        Files as data URIs: ``results.parquet`` (exact), ``results.csv`` (four decimals, up to
+        ``MOST_CSV`` bytes), ``experiment.yaml``.
     """
     frame, parquet = results.frame(), io.BytesIO()
     frame.to_parquet(parquet, index=False)
     csv = frame.to_csv(index=False, float_format="%.4f").encode()
     spec = configuration(results).encode()
     kind = "application/vnd.apache.parquet"
+    text = [_download("results.csv", "all cells, four decimals", "text/csv", csv)]
     return [
         _download("results.parquet", "all cells, exact", kind, parquet.getvalue()),
-        _download("results.csv", "all cells, four decimals", "text/csv", csv),
+        *(text if len(csv) <= MOST_CSV else []),
         _download("experiment.yaml", "the resolved spec", "application/yaml", spec),
     ]
 

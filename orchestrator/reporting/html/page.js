@@ -12,7 +12,7 @@
     ((signed && value >= 0 ? "+" : "") + value.toFixed(1)).replace("-", "−");
 
   const bounds = ([, low, high], signed) =>
-    low === null ? "" : `${decimal(low, signed)} to ${decimal(high, signed)}`;
+    low == null ? "" : `${decimal(low, signed)} to ${decimal(high, signed)}`;
 
   /** Colour a cell by a percentage: dark if the attack is strong. The text is black or white. */
   function paint(cell, value, { lower, scale: [low, high] }) {

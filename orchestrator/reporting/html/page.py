@@ -123,7 +123,10 @@ def _script_data(
         },
         "headline": results.headline,
         "classScore": "Accuracy" if results.headline == OF_IMAGES else "IoU",
-        "figures": analysis.intervals,
+        "figures": {
+            metric: [_short(interval) for interval in intervals]
+            for metric, intervals in analysis.intervals.items()
+        },
         "shades": shades(),
         "charts": [chart.spec for chart in drawn],
         "targets": results.targets,
@@ -140,6 +143,11 @@ def _script_data(
         "amplification": AMPLIFICATION,
         "notMeasured": NOT_MEASURED,
     }
+
+
+def _short(interval: RoundedInterval | None) -> Sequence[object] | None:
+    """Return an interval for the script; a value without bounds is alone."""
+    return interval[:1] if interval is not None and interval[1] is None else interval
 
 
 def _introduction(results: Results, analysis: Analysis) -> dict[str, Any]:

@@ -9,10 +9,12 @@ HERE = Path(__file__).parent
 
 def environment() -> Environment:
     """Return the environment of all templates, which escapes every value."""
-    return Environment(
+    templates = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
+    return templates
