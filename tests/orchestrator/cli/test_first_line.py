@@ -6,7 +6,7 @@ import sys
 WATCHED = """
 import sys
 from segtransfer.reporting.progress import ProgressView
-ProgressView.stage = lambda view, text, detail="": print(text, "torch" in sys.modules)
+ProgressView.stage = lambda view, text, detail="": print(text, "torch._C" in sys.modules)
 from segtransfer.cli import main
 sys.argv = ["segtransfer", "run", "missing.yaml"]
 main()

@@ -1,8 +1,10 @@
 """Modules that are imported when an attribute is needed, and verbs that need no torch."""
 
+import json
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -79,3 +81,29 @@ def test_name_of_no_module_stays_missing() -> None:
     import_later("no_such_module")
     with pytest.raises(ModuleNotFoundError):
         import_module("no_such_module")
+
+
+def test_run_with_nothing_to_compute_imports_no_torch_no_mlflow_and_no_figures(
+    tmp_path: Path,
+) -> None:
+    heavy = ("torch._C", "mlflow", "matplotlib", "altair", "ray")
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['segtransfer', 'run', 'spec.yaml']\n"
+        "try:\n    runpy.run_module('segtransfer', run_name='__main__')\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        f"print('imported:', *(name for name in {heavy} if name in sys.modules))\n"
+    )
+    spec = {
+        "data": {"sample": "camvid", "images": 1},
+        "models": ["segformer-mit"],
+        "attacks": [{"preset": "pgd", "steps": 1}],
+        "runtime": {"executor": "inline"},
+    }
+    (tmp_path / "spec.yaml").write_text(json.dumps(spec))
+    for imported in (heavy[:-1], ()):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1].split()[1:] == [*imported]
