@@ -16,7 +16,7 @@ from segtransfer.reporting.comparison_layout import (
     pair_title,
     title,
 )
-from segtransfer.reporting.drawn_tables import DrawnCell, DrawnRow, DrawnTable
+from segtransfer.reporting.drawn_tables import DrawnCell, DrawnRow, DrawnTable, Geometry
 from segtransfer.reporting.heatmaps import WHITE_BOX_KEY
 from segtransfer.reporting.matrix_tables import SOURCE_AXIS, TARGET_AXIS, by_backbone
 from segtransfer.reporting.shading import ink_on
@@ -58,8 +58,9 @@ def colour_end(comparison: Comparison) -> float:
 def _key(comparison: Comparison, tables: list[DrawnTable], end: float) -> TableKey:
     cells = [c for table in tables for row in table.rows for c in row.cells if c is not None]
     marks = [WHITE_BOX_KEY] * any(cell.framed for cell in cells)
-    marks.append(("−1.00*", "bold with a star: beyond noise"))
-    marks.append(("[−2.00, +0.00]", "95 % interval"))
+    if not Geometry(tables).small:
+        marks.append(("−1.00*", "bold with a star: beyond noise"))
+        marks.append(("[−2.00, +0.00]", "95 % interval"))
     return TableKey(
         _colourmap(comparison),
         f"−{end:g}",

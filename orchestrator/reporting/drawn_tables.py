@@ -113,7 +113,7 @@ class Geometry:
         self.columns = max(sum(len(names) for _, names in t.columns) for t in tables)
         self.small = self.columns > MOST_WRITTEN  # cells have colours and no numbers
         wide = CELL_WIDTH if self.columns < MANY_COLUMNS else NARROW_CELL
-        self.cell = cell or (SMALL_CELL if self.small else wide)
+        self.cell = SMALL_CELL if self.small else cell or wide
         labels = [line for t in tables for row in t.rows for line in self.label(row)]
         widest = max(width_of_text(text, points) for text, points in labels)
         axes = [width_of_text(f"{t.row_axis} ↓", TEXT) for t in tables]

@@ -249,9 +249,7 @@ def _segmenter(model: GivenModel, images: Any, pixels: np.ndarray) -> Iterator[S
             f"model is of type {type(model).__name__}. Pass a callable from images to logits, or "
             "segtransfer.load_model(...)."
         )
-    threads = torch.get_num_threads()
-    libraries: tuple[Any, ...] = torch.backends.cudnn, torch.backends.cuda.matmul
-    tf32 = [library.allow_tf32 for library in libraries]
+    threads, tf32 = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     training = [(module, module.training) for module in modules]
     parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
@@ -271,8 +269,7 @@ def _segmenter(model: GivenModel, images: Any, pixels: np.ndarray) -> Iterator[S
                 yield called
     finally:
         torch.set_num_threads(threads)
-        for library, was_allowed in zip(libraries, tf32, strict=True):
-            library.allow_tf32 = was_allowed
+        torch.backends.cudnn.allow_tf32 = tf32
         for module, was in training:
             module.training = was
         for parameter, was in needed:

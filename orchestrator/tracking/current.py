@@ -28,9 +28,10 @@ JOIN experiment_tags AS t ON t.experiment_id = e.experiment_id
 WHERE e.name = ? AND e.lifecycle_stage = 'active' AND t.key = ?
 """
 TAGS = """
-SELECT r.run_uuid, t.key, t.value FROM runs AS r JOIN tags AS t ON t.run_uuid = r.run_uuid
-WHERE r.experiment_id = ? AND r.lifecycle_stage = 'active' AND r.status <> 'RUNNING'
+SELECT r.run_uuid, r.status, t.key, t.value FROM runs AS r JOIN tags AS t ON t.run_uuid = r.run_uuid
+WHERE r.experiment_id = ? AND r.lifecycle_stage = 'active' ORDER BY r.start_time
 """
+STATUS = "status"  # beside the tags of a run
 
 
 def logged_attacks(results: Results) -> dict[str, list[str]]:
@@ -75,14 +76,16 @@ def current_address(results: Results, uri: str) -> str | None:
     try:
         where = f"{file.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(where, timeout=0, uri=True)) as database:
-            found = database.execute(EXPERIMENT, (results.name, VIEW_TAG)).fetchone()
-            rows = database.execute(TAGS, found).fetchall() if found else []
+            found = database.execute(EXPERIMENT, (results.name, VIEW_TAG)).fetchall()
+            if len(found) != 1:
+                return None
+            rows = database.execute(TAGS, found[0]).fetchall()
     except sqlite3.Error:
         return None
     tags: dict[str, dict[str, str]] = {}
-    for run, name, value in rows:
-        tags.setdefault(run, {})[name] = value
-    return address(uri, str(found[0])) if found and _are_current(results, tags) else None
+    for run, status, name, value in rows:
+        tags.setdefault(run, {STATUS: status})[name] = value
+    return address(uri, str(found[0][0])) if _are_current(results, tags) else None
 
 
 def _are_current(results: Results, tags: Mapping[str, Mapping[str, str]]) -> bool:
@@ -90,14 +93,15 @@ def _are_current(results: Results, tags: Mapping[str, Mapping[str, str]]) -> boo
 
     Args:
         results: The results.
-        tags: Tags by name, by the id of the run.
+        tags: Tags and status by name, by the id of the run, the oldest run first.
     """
+    newest = {of_run[KEY_TAG]: run for run, of_run in tags.items() if KEY_TAG in of_run}
     runs = {
-        of_run[KEY_TAG]: run
-        for run, of_run in tags.items()
-        if of_run.get(DIGEST_TAG) == results.digest
-        and KEY_TAG in of_run
-        and DELETED_TAG not in of_run
+        key: run
+        for key, run in newest.items()
+        if tags[run].get(DIGEST_TAG) == results.digest
+        and tags[run][STATUS] != "RUNNING"
+        and DELETED_TAG not in tags[run]
     }
     parent = runs.get(results.identity)
     attacks = [runs.get(key_of_attack(results, attack)) for attack in logged_attacks(results)]

@@ -240,9 +240,8 @@ class Segmenter(nn.Module, ABC):
         # A forward without gradient is a score, computed in fp32.
         attacked = torch.is_grad_enabled()
         bf16 = self.numerics.bf16 and attacked
-        # Settings of the process: cuDNN's default for convolutions is TF32, of ten bits, and users
-        # may have allowed it for matrix products.
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        # A setting of the process, because cuDNN's default for convolutions is TF32, of ten bits.
+        torch.backends.cudnn.allow_tf32 = False
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             logits = self.checked_logits(images).float()
         self._seconds += self._clock() - began

@@ -326,7 +326,7 @@
         picture(attacked?.[0], `Prediction of ${target} under ${by}`),
       );
     });
-    const title = line("p", "Predictions of every target, on the clean image (left) and on the AE (right), with the share of labelled pixels that have the label's class.");
+    const title = line("p", "Predictions of the targets, on the clean image (left) and on the AE (right), with the share of labelled pixels that have the label's class.");
     title.className = "note";
     byId("gallery").replaceChildren(first, title, tiles("pairs", ...predictions));
   }

@@ -1,6 +1,8 @@
 """Modules that are imported when an attribute is needed, and verbs that need no torch."""
 
+import builtins
 import json
+import pickle
 import subprocess
 import sys
 from importlib import import_module
@@ -68,13 +70,64 @@ def test_modules_with_the_stand_in_get_the_library() -> None:
         del sys.modules[user.__name__]
 
 
-def test_submodule_is_imported_with_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] == "xmlrpc"]:
-        monkeypatch.delitem(sys.modules, name)
-    import_later("xmlrpc")
-    client = import_module("xmlrpc.client")
-    assert sys.modules["xmlrpc"].client is client
-    assert not isinstance(sys.modules["xmlrpc"], Later)
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package that imports one of its submodules; each submodule counts its executions."""
+    folder = tmp_path / "a_library"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from a_library import eager\nanswer = 42\n")
+    count = "import builtins\nbuiltins.executions.append(__name__)\n"
+    for name in ("eager", "other"):
+        (folder / f"{name}.py").write_text(count + "class Thing: pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("builtins.executions", [], raising=False)
+    for name in ("a_library", "a_library.eager", "a_library.other"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return folder
+
+
+@pytest.mark.parametrize("submodule", ["eager", "other"])
+def test_submodule_is_executed_once_after_its_library(library: Path, submodule: str) -> None:
+    import_later("a_library")
+    module = import_module(f"a_library.{submodule}")
+    whole = sys.modules["a_library"]
+    assert not isinstance(whole, Later)
+    assert getattr(whole, submodule) is module
+    assert module.__spec__ is not None
+    assert module.__spec__.origin == str(library / f"{submodule}.py")
+    assert builtins.executions == ["a_library.eager"] + ["a_library.other"] * (  # type: ignore
+        submodule == "other"
+    )
+
+
+def test_attribute_is_set_on_the_library(library: Path) -> None:
+    import_later("a_library")
+    stands_for = sys.modules["a_library"]
+    stands_for.answer = 43
+    assert sys.modules["a_library"].answer == 43
+    assert not isinstance(sys.modules["a_library"], Later)
+
+
+def test_stand_in_is_pickled_as_the_import_of_its_library(library: Path) -> None:
+    import_later("a_library")
+    assert pickle.loads(pickle.dumps(sys.modules["a_library"])).answer == 42
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from torch.autograd import Function",
+        "from torch.optim import Adam",
+        "import torch.nn.functional as F",
+        "import torch.distributed",
+        "from torch import nn",
+    ],
+)
+def test_torch_can_be_imported_by_any_submodule_first(line: str) -> None:
+    code = f"from segtransfer.cli.later import import_later\nimport_later('torch')\n{line}\n"
+    code += "import torch\nassert torch.ones(2).sum() == 2\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_name_of_no_module_stays_missing() -> None:

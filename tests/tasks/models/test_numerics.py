@@ -216,15 +216,10 @@ def test_ensemble_folds_if_all_members_can() -> None:
     assert adapters.load(both, numerics=read({"fold": True})).numerics.fold
 
 
-@pytest.mark.parametrize("library", [torch.backends.cudnn, torch.backends.cuda.matmul])
-def test_models_never_compute_in_tf32(library: Any) -> None:
-    before = library.allow_tf32
-    library.allow_tf32 = True
-    try:
-        with_numerics(toy("convolutional"), read("fast"))(probe(1))
-        assert not library.allow_tf32
-    finally:
-        library.allow_tf32 = before
+def test_convolutions_never_compute_in_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    with_numerics(toy("convolutional"), read("fast"))(probe(1))
+    assert not torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize("wrap", ["ensemble", "label_map"])
