@@ -16,6 +16,7 @@ from segtransfer.tasks.attacks.transforms import copies, relative_cost, views
 from segtransfer.tasks.attacks.transforms.views import TransformContext
 
 EXACT_GROUPS = 64  # with more schedule groups the mean size is used, not the drawn sizes
+MOST_COMPUTED = 20_000_000  # pixels of an attack's resizes, at most some tens of milliseconds
 
 # Assumed if neither measured nor given. A half-width ResNet-18 took 0.45 s per megapixel on one
 # thread of a CPU, a ResNet-50 ten times as long. A data-centre GPU is about 20 times faster.
@@ -162,8 +163,9 @@ def forwards(
     resizes = [transform for transform in transforms if transform.typed().resizes]
     if random is None or not resizes:
         return calls, areas
-    # Only sizes matter: on the meta device nothing is computed.
-    blank, pixels = torch.empty(1, 1, *size, device="meta"), 0
+    # Only sizes matter. The meta device computes nothing, but its first resize imports for seconds.
+    device = "cpu" if steps * math.prod(size) <= MOST_COMPUTED else "meta"
+    blank, pixels = torch.zeros(1, 1, *size, device=device), 0
     for restart in range(attack.restarts):
         for step in range(taken):
             context = TransformContext(1, replace(random, step=step, restart=restart), blank, ())
