@@ -20,11 +20,13 @@ def cells_of(
         Columns ``attack``, ``source``, ``target``, ``group`` (strings) and a float column per
         metric, NaN for cells without a result. The index counts from 0.
     """
-    return pd.DataFrame(
-        [
-            {"attack": attack, "source": source, "target": target, "group": group(source, target)}
-            | {metric: float(matrix.loc[source, target]) for metric, matrix in of_attack.items()}
-            for attack, of_attack in matrices.items()
-            for source, target in next(iter(of_attack.values())).stack(future_stack=True).index
-        ]
-    )
+    tables = []
+    for attack, of_attack in matrices.items():
+        first = next(iter(of_attack.values()))
+        cells = [(source, target) for source in first.index for target in first.columns]
+        table = pd.DataFrame(cells, columns=["source", "target"])
+        table.insert(0, "attack", attack)
+        table["group"] = [group(source, target) for source, target in cells]
+        values = {name: matrix.to_numpy(float).ravel() for name, matrix in of_attack.items()}
+        tables.append(table.assign(**values))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

@@ -179,6 +179,16 @@ class Results(Measures, Drawn):
         if attack not in self.attacks:
             raise KeyError(f"no attack '{attack}'; there are {', '.join(self.attacks)}")
         metric = metric or self.headline
+        if (attack, metric) not in self._matrices:
+            self._matrices[attack, metric] = self._matrix(attack, metric)
+        return self._matrices[attack, metric].copy()
+
+    @cached_property
+    def _matrices(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """Return the matrices computed so far, by attack and metric."""
+        return {}
+
+    def _matrix(self, attack: str, metric: str) -> pd.DataFrame:
         if metric == "drop":
             return self.clean() - self.matrix(attack)
         if metric == "ratio":
@@ -222,9 +232,9 @@ class Results(Measures, Drawn):
         """
         matrix = self.matrix(attack, metric)
         groups: dict[str, list[float]] = {group: [] for group in PAIR_GROUPS}
-        for source in self.sources:
-            for target in self.targets:
-                groups[self.group(source, target)].append(float(matrix.loc[source, target]))
+        for source, row in zip(self.sources, matrix.to_numpy().tolist(), strict=True):
+            for target, value in zip(self.targets, row, strict=True):
+                groups[self.group(source, target)].append(value)
         return {g: float(np.mean(values)) if values else np.nan for g, values in groups.items()}
 
     def group(self, source: str, target: str) -> str:

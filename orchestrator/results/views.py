@@ -196,14 +196,12 @@ def transfer_matrix(results: Results, attack: str, metric: str | None = None) ->
     sourced = results.needs_source(attack)
 
     def cells(source: str) -> tuple[MatrixCell, ...]:
+        numbers = zip(
+            results.targets, values.loc[source].tolist(), drops.loc[source].tolist(), strict=True
+        )
         return tuple(
-            MatrixCell(
-                target,
-                float(values.loc[source, target]),
-                float(drops.loc[source, target]),
-                sourced and results.group(source, target) == "diagonal",
-            )
-            for target in results.targets
+            MatrixCell(target, value, drop, sourced and results.group(source, target) == "diagonal")
+            for target, value, drop in numbers
         )
 
     complete, places = results.coverage(attack)

@@ -32,6 +32,7 @@ class Estimates:
         self._results = results
         self._sample = sample
         self._matrix = cache(results.matrix)
+        self._values = cache(self._values_of)
         self._headlines = cache(results.headlines)
         self._clean = cache(results.clean)
         self._pairs = {group: pairs_of(results, group) for group in PAIR_GROUPS}
@@ -52,7 +53,7 @@ class Estimates:
         """
 
         def cell(metric: str) -> Interval:
-            value = float(self._matrix(attack, metric).loc[source, target])
+            value = self._values(attack, metric)[source, target]
             if self._many:
                 return Interval(value, math.nan, math.nan)
             return replace(self._sample.cell(attack, source, target, metric), value=value)
@@ -125,6 +126,12 @@ class Estimates:
         Holm's correction covers all differences of a metric.
         """
         return {metric: self._of(metric) for metric in metric_choices(self._results.headline)}
+
+    def _values_of(self, attack: str, metric: str) -> dict[tuple[str, str], float]:
+        """Return the values of a matrix by source and target; pandas is slow cell by cell."""
+        matrix = self._matrix(attack, metric)
+        rows = zip(matrix.index, matrix.to_numpy().tolist(), strict=True)
+        return {(s, t): value for s, row in rows for t, value in zip(matrix, row, strict=True)}
 
     def _register(self, estimate: Callable[[str], Interval]) -> int:
         self._registered.append(estimate)
