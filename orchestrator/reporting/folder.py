@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from segtransfer.reporting.entries import experiment_entry, write_entry
 from segtransfer.reporting.heatmaps import draw_matrix, draw_overview
 from segtransfer.reporting.html.page import write_page
-from segtransfer.reporting.matrix_tables import pictured
-from segtransfer.reporting.panels import MOST_SOURCES, draw_panel
+from segtransfer.reporting.panels import draw_panel
+from segtransfer.reporting.pictured import pictured_sources
 from segtransfer.reporting.places import COMPLETE, PAGE, matrix_name, report_folder
 from segtransfer.results import Results
 from segtransfer.results.markdown import markdown
@@ -22,9 +22,9 @@ def write_report(results: Results) -> Path:
     """Write an experiment's report, and replace an older report.
 
     Files: matrices.png (all attacks), matrix-<attack>.png (``=`` for ``:``), panel-<source>.png (of
-    many sources the first ones of each backbone),
-    results.csv (a row per cell), summary.md, experiment.yaml (the resolved spec), and report.html,
-    which contains all of the report. ``complete`` is written last, with the digest of the results.
+    many sources the first ones of each backbone), results.csv (a row per cell), summary.md,
+    experiment.yaml (the resolved spec), and report.html, which contains all of the report.
+    ``complete`` is written last, with the digest of the results.
 
     Returns:
         The folder.
@@ -35,7 +35,7 @@ def write_report(results: Results) -> Path:
     _save(draw_overview(results), folder / "matrices.png")
     for attack in results.attacks:
         _save(draw_matrix(results, attack), folder / matrix_name(attack))
-    for source in pictured(results, results.sources, MOST_SOURCES):
+    for source in pictured_sources(results):
         panel = draw_panel(results, source)
         if panel is not None:
             _save(panel, folder / file_name(f"panel-{source}.png"))

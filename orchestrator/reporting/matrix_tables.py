@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 
 from segtransfer.results import Results
 from segtransfer.results.views import MatrixCell, MatrixRow, TransferMatrix, transfer_matrix
@@ -85,23 +84,6 @@ def by_backbone(results: Results, models: Sequence[str]) -> tuple[Backbone, ...]
     for model in models:
         groups.setdefault(results.manifest.models[model].backbone, []).append(model)
     return tuple(Backbone(name, tuple(members)) for name, members in groups.items())
-
-
-def pictured(results: Results, models: Sequence[str], most: int) -> list[str]:
-    """Choose models for pictures: all, or of many the first ones of each backbone in turn.
-
-    Args:
-        results: The experiment, which knows the backbones.
-        models: Names of its models.
-        most: The largest number of models.
-
-    Returns:
-        At most ``most`` models, in their order.
-    """
-    groups = [group.models for group in by_backbone(results, models)]
-    turns = [name for turn in zip_longest(*groups) for name in turn if name is not None]
-    chosen = set(turns[:most])
-    return [name for name in models if name in chosen]
 
 
 def matrix_tables(

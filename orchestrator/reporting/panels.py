@@ -19,7 +19,8 @@ from segtransfer.reporting.drawn_tables import (
     width_of_text,
     wrapped,
 )
-from segtransfer.reporting.matrix_tables import ATTACK_AXIS, TARGET_AXIS, by_backbone, pictured
+from segtransfer.reporting.matrix_tables import ATTACK_AXIS, TARGET_AXIS, by_backbone
+from segtransfer.reporting.pictured import pictured_targets
 from segtransfer.reporting.table_pages import MARGIN, PAGE_WIDTH
 from segtransfer.results import Results
 from segtransfer.results.reader import ScoredShard
@@ -33,13 +34,12 @@ DARK, BRIGHT = 0.33, 0.42  # mean of an image that is brightened, and the mean i
 LABELS, NARROWEST = 1.35, 1.15  # inches, of the attacks' names and of the least picture
 GAP, CAPTION = 0.06, 0.2  # inches, between pictures and for the text below each
 MOST_SWATCHES = 24  # in the legend
-MOST_SOURCES, MOST_TARGETS = 8, 12  # with pictures; more are no help to the eye
 
 
 def draw_panel(results: Results, source: str) -> Figure | None:
     """Draw the first image of an experiment under every attack made on a source model.
 
-    Of more than ``MOST_TARGETS`` targets, the first ones of each backbone are drawn.
+    Of many targets, the source itself and the first ones of each backbone are drawn.
 
     Args:
         results: The experiment.
@@ -48,7 +48,7 @@ def draw_panel(results: Results, source: str) -> Figure | None:
     Returns:
         The figure, or None if the store lacks the image.
     """
-    targets = pictured(results, results.targets, MOST_TARGETS)
+    targets = pictured_targets(results, [source])
     reader = results.reader(lambda cell: cell.source in (None, source) and cell.target in targets)
     shard_id = results.manifest.shards[0]
     shard = reader.shard(shard_id)
@@ -192,8 +192,8 @@ class _Panel:
         ]
         if len(self._targets) < len(self._results.targets):
             notes.append(
-                f"{len(self._targets)} of {len(self._results.targets)} targets are drawn, the "
-                "first ones of each backbone."
+                f"{len(self._targets)} of {len(self._results.targets)} targets are drawn: "
+                "white boxes, and the first ones of each backbone."
             )
         if self._gamma != 1:
             notes.append(f"Photographs are shown brighter than they are (gamma {self._gamma:.2f}).")

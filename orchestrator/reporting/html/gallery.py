@@ -10,15 +10,13 @@ import numpy as np
 from PIL import Image
 
 from segtransfer.experiment.task import CLEAN, MatrixIndex
-from segtransfer.reporting.matrix_tables import pictured
 from segtransfer.reporting.panels import (
-    MOST_SOURCES,
-    MOST_TARGETS,
     amplified_difference,
     colour,
     drawn_label,
     over_image,
 )
+from segtransfer.reporting.pictured import pictured_sources, pictured_targets
 from segtransfer.results import Results
 from segtransfer.results.reader import ExperimentReader
 from segtransfer.results.text import rows
@@ -64,13 +62,15 @@ def draw_gallery(results: Results, budget: int = GALLERY_BYTES) -> list[dict[str
         Per image its ``name``, ``clean`` image, ``label`` and ``predictions`` (per target), and in
         ``attacks``, per main attack and row, the AE, its perturbation and predictions. A prediction
         is a pair of data URI and percentage of correct pixels. Missing parts are None, and so are
-        the parts of models without pictures (``pictured``).
+        the parts of models without pictures.
     """
     main = {CLEAN, *main_attacks(results)}
-    sources = {None, *pictured(results, results.sources, MOST_SOURCES)}
-    targets = set(pictured(results, results.targets, MOST_TARGETS))
+    sources = pictured_sources(results)
+    targets = pictured_targets(results, sources)
     reader = results.reader(
-        lambda cell: cell.attack in main and cell.source in sources and cell.target in targets
+        lambda cell: (
+            cell.attack in main and cell.source in (None, *sources) and cell.target in targets
+        )
     )
     images = _chosen(reader)
     first = next(images, None)

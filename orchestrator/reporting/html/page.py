@@ -17,8 +17,8 @@ from segtransfer.reporting.html.gallery import draw_gallery
 from segtransfer.reporting.html.spectrum import spectrum_charts
 from segtransfer.reporting.html.tables import class_values, fixed_columns
 from segtransfer.reporting.html.templates import HERE, environment
-from segtransfer.reporting.matrix_tables import pictured
-from segtransfer.reporting.panels import AMPLIFICATION, MOST_SOURCES, MOST_TARGETS
+from segtransfer.reporting.panels import AMPLIFICATION
+from segtransfer.reporting.pictured import pictured_part, pictured_sources, pictured_targets
 from segtransfer.reporting.shading import Shading, shades, shading_of
 from segtransfer.results import Results
 from segtransfer.results.denominators import denominators
@@ -78,7 +78,7 @@ def draw_page(results: Results) -> str:
             curves=curves,
             spectra=spectra,
             gallery=gallery,
-            pictured_part=_pictured_part(results),
+            pictured_part=pictured_part(results),
             amplification=AMPLIFICATION,
             scale=scales[results.headline],
             data=_script_data(results, analysis, [*overview, *spectra, *curves], gallery, scales),
@@ -87,18 +87,6 @@ def draw_page(results: Results) -> str:
             **_layout(results),
             **_assets(),
         )
-    )
-
-
-def _pictured_part(results: Results) -> str:
-    """Return a sentence about models without pictures; empty if all have pictures."""
-    sources = pictured(results, results.sources, MOST_SOURCES)
-    targets = pictured(results, results.targets, MOST_TARGETS)
-    if len(sources) == len(results.sources) and len(targets) == len(results.targets):
-        return ""
-    return (
-        f"There are pictures of {len(sources)} of {len(results.sources)} sources and "
-        f"{len(targets)} of {len(results.targets)} targets, the first ones of each backbone."
     )
 
 
@@ -131,8 +119,8 @@ def _script_data(
         "charts": [chart.spec for chart in drawn],
         "targets": results.targets,
         "pictured": {
-            "sources": pictured(results, results.sources, MOST_SOURCES),
-            "targets": pictured(results, results.targets, MOST_TARGETS),
+            "sources": pictured_sources(results),
+            "targets": pictured_targets(results, pictured_sources(results)),
         },
         "rows": [
             [row_name(results, attack, source) for source in rows(results, attack)]

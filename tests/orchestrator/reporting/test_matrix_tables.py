@@ -3,8 +3,7 @@
 from matplotlib.axes import Axes
 
 from segtransfer.reporting.heatmaps import draw_overview, draw_small
-from segtransfer.reporting.matrix_tables import ATTACK_AXIS, SOURCE_AXIS, matrix_tables, pictured
-from segtransfer.reporting.panels import draw_panel
+from segtransfer.reporting.matrix_tables import ATTACK_AXIS, SOURCE_AXIS, matrix_tables
 from tests.orchestrator.reporting.html.made_up import made_up
 
 NOISE = {"preset": "noise", "eps": "8/255"}
@@ -85,19 +84,3 @@ def test_wide_matrix_is_drawn_in_colours_without_numbers() -> None:
     assert len(table.collections) == 2 * len(results.sources) + 2  # colours and frames; clean
     assert not any("change from the clean images" in text for text in texts(key))
     assert table.figure.get_size_inches()[0] < 10
-
-
-def test_pictures_of_many_models_take_backbones_in_turn() -> None:
-    results = made_up([PGD], sources=5, targets=5, pictures=False)
-    assert pictured(results, results.targets, 5) == results.targets
-    assert pictured(results, results.targets, 3) == ["net-0", "net-1", "net-2"]
-    same = [name for name in results.targets if name != "net-1"]
-    assert pictured(results, same, 2) == ["net-0", "net-3"]
-
-
-def test_panel_of_many_targets_draws_some_and_says_so() -> None:
-    panel = draw_panel(made_up([PGD], sources=1, targets=14, images=2), "net-0")
-    assert panel is not None
-    written = " ".join(text.get_text() for text in panel.texts)
-    assert "12 of 14 targets are drawn" in written
-    assert sum(text.get_text().startswith("net-") for text in panel.texts) == 12

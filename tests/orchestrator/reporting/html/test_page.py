@@ -271,9 +271,8 @@ def test_cells_of_a_large_matrix_have_no_interval_and_means_have(
 def test_pictures_of_many_models_are_of_some_and_the_page_says_so(
     results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("page", "gallery"):
-        monkeypatch.setattr(f"segtransfer.reporting.html.{module}.MOST_TARGETS", 2)
-        monkeypatch.setattr(f"segtransfer.reporting.html.{module}.MOST_SOURCES", 1)
+    monkeypatch.setattr("segtransfer.reporting.pictured.MOST_TARGETS", 2)
+    monkeypatch.setattr("segtransfer.reporting.pictured.MOST_SOURCES", 1)
     page = Page(draw_page(results))
     assert page.data["pictured"] == {"sources": ["net-0"], "targets": ["net-0", "net-1"]}
     for image in page.data["gallery"]:
