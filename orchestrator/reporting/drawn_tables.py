@@ -81,8 +81,10 @@ def width_of_text(text: str, points: float) -> float:
 
 @cache
 def _advance(character: str) -> float:
-    """Return the width of a character over the size of its type."""
+    """Return the width of a character over the size of its type; 1 if the font lacks it."""
     loaded = get_font(findfont(FontProperties()))
+    if not loaded.get_char_index(ord(character)):  # loading would raise
+        return 1.0
     loaded.set_size(100, 72)
     return float(loaded.load_char(ord(character)).linearHoriAdvance) / 65536 / 100
 
@@ -104,6 +106,11 @@ def wrapped(text: str, inches: float, points: float) -> tuple[str, ...]:
         if all(width_of_text(line, points) <= inches for line in lines):
             return tuple(lines)
     return tuple(text)
+
+
+def upright(name: str) -> str:
+    """Return the name of a column as a single line."""
+    return " ".join(name.split())
 
 
 class Geometry:
@@ -149,8 +156,19 @@ class Geometry:
         return [part for line in table.lines for part in wrapped(line, self.width, TEXT)]
 
     def heading(self, heading: str, count: int) -> tuple[str, ...]:
-        """Return the lines of the heading of a group of columns."""
-        return wrapped(heading, count * self.cell - 0.04, NOTE) if heading else ()
+        """Return the lines of the heading of a group of columns.
+
+        Args:
+            heading: The heading, which may be empty.
+            count: The number of columns.
+
+        Returns:
+            No line above small cells if the heading is wider than the columns.
+        """
+        room = count * self.cell - 0.04
+        if not heading or (self.small and width_of_text(heading, NOTE) > room):
+            return ()
+        return wrapped(heading, room, NOTE)
 
     def name(self, name: str) -> tuple[str, ...]:
         """Return the lines of a column's name."""
@@ -159,10 +177,11 @@ class Geometry:
     def head(self, table: DrawnTable) -> tuple[int, int]:
         """Return the lines of the tallest heading and of the tallest name of the columns."""
         headings = max(len(self.heading(h, len(names))) for h, names in table.columns)
+        columns = [name for _, names in table.columns for name in names]
         if self.small:  # names are upright
-            longest = max(width_of_text(n, SMALL_NAME) for _, names in table.columns for n in names)
+            longest = max(width_of_text(upright(name), SMALL_NAME) for name in columns)
             return headings, math.ceil(longest / LINE_HEIGHT)
-        return headings, max(len(self.name(n)) for _, names in table.columns for n in names)
+        return headings, max(len(self.name(name)) for name in columns)
 
     def height(self, table: DrawnTable) -> float:
         """Return the height of a table."""
@@ -242,7 +261,8 @@ def _head(axes: Axes, table: DrawnTable, geometry: Geometry, y: float) -> float:
         for column, name in enumerate(group):
             if geometry.small:
                 place = left + (column + 0.5) * geometry.cell
-                write(place, end - 0.04, name, SMALL_NAME, ha="center", va="bottom", rotation=90)
+                look = {"ha": "center", "va": "bottom", "rotation": 90}
+                write(place, end - 0.04, upright(name), SMALL_NAME, **look)
                 continue
             middle, parts = left + (column + 0.5) * geometry.cell, geometry.name(name)
             for i, line in enumerate(parts):

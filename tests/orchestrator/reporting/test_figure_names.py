@@ -46,3 +46,12 @@ def test_names_of_60_characters_fit_into_the_figure(tmp_path: Path) -> None:
         assert box.y0 >= 0, text
         assert box.x1 <= width, text
         assert box.y1 <= height, text
+
+
+def test_names_in_a_script_without_a_font_are_drawn_as_boxes(tmp_path: Path) -> None:
+    data = write_images(tmp_path / "data")
+    classes = ["道路", "天空", "tree"]
+    results = run_toy(tmp_path, data={"folder": str(data), "classes": classes}, attacks=["pgd"])
+    answer = CliRunner().invoke(app, ["report", results.store.location])
+    assert answer.exit_code == 0, answer.output
+    assert "could not be" not in answer.output
