@@ -7,6 +7,7 @@ a named actor with any number of clients, and a thread of the actor calls ``step
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from segtransfer.experiment.runtime_spec import Runtime
 from segtransfer.experiment.task import Task
@@ -18,7 +19,6 @@ from segtransfer.runtime.executors.base import (
     Failed,
     Finished,
     Hosted,
-    LostError,
     Refused,
     SlotDown,
     SlotUp,
@@ -190,9 +190,9 @@ class Driver:
     def step(self, timeout: float) -> None:
         """Start calls on slots with room, wait for events, commit results and notify clients.
 
-        The lock is free during the wait and between events. An inline executor runs one call within
-        the wait, which then takes as long as the call. Calls past their deadline and silent clients
-        are ended here, too.
+        The lock is free during the wait, between events, and while results are written. An inline
+        executor runs one call within the wait, which then takes as long as the call. Calls past
+        their deadline and silent clients are ended here, too.
 
         Args:
             timeout: Longest wait for an event in seconds.
@@ -206,9 +206,13 @@ class Driver:
         events = self.executor.wait(timeout)
         with self.lock:
             self._calls.advance(time.monotonic(), self._scheduler.slots)
-        for event in events:
-            with self.lock:  # released between events, for the clients' calls
-                self._handle(event)
+        for are_results, group in groupby(events, lambda event: isinstance(event, Finished)):
+            if are_results:
+                self._commit([event for event in group if isinstance(event, Finished)])
+                continue
+            for event in group:
+                with self.lock:  # released between events, for the clients' calls
+                    self._handle(event)
         with self.lock:
             if self.executor.interruptible:
                 self._recovery.end_late_calls()
@@ -220,6 +224,7 @@ class Driver:
     def close(self) -> None:
         """Close the executor, which releases every model and worker. Tasks under way are lost."""
         self.executor.close()
+        self._committer.close()
 
     def _open_slots(self, pending: Sequence[Task], size: tuple[int, int] | None) -> None:
         """Have the executor open slots for the models of all clients.
@@ -281,11 +286,8 @@ class Driver:
             self.executor.start(task, decision.slot_id, inputs.shard, inputs.images, inputs.labels)
 
     def _handle(self, event: Event) -> None:
-        now = time.monotonic()
-        if isinstance(event, Finished):
-            self._commit(event, now)
-        elif isinstance(event, Failed):
-            call = self._calls.end(event.key, now, failed=True)
+        if isinstance(event, Failed):
+            call = self._calls.end(event.key, time.monotonic(), failed=True)
             if call is not None:
                 self._recovery.call_failed(event, call)
         elif isinstance(event, SlotUp):
@@ -301,18 +303,27 @@ class Driver:
         elif isinstance(event, Refused):
             self._recovery.model_refused(event)
 
-    def _commit(self, event: Finished, now: float) -> None:
-        call = self._calls.end(event.key, now)
-        if call is None:
-            return  # ended before by its deadline or with its slot, and its task was retried
-        try:
-            report = self._committer.commit(call, event.output)
-        except (LostError, OSError) as error:
-            self._recovery.store_failed(error, call.task)
-            return
-        if call.task.attack is not None:
-            self._cache.put_images(call.task.key, event.output.images)
-        self._registry.complete(call, report.get("cost", {}).get("seconds", 0.0))
+    def _commit(self, events: Sequence[Finished]) -> None:
+        """Commit results, and notify their clients in the order of the events.
+
+        Raises:
+            OSError: If a local store cannot be written; other results may be committed.
+        """
+        now = time.monotonic()
+        with self.lock:
+            # A call ended before by its deadline or with its slot, and its task was retried.
+            ended = [(self._calls.end(event.key, now), event.output) for event in events]
+        results = [(call, output) for call, output in ended if call is not None]
+        # Without the lock, because a store may take long.
+        reports = self._committer.commit(results)
+        for (call, output), report in zip(results, reports, strict=True):
+            with self.lock:
+                if isinstance(report, Exception):
+                    self._recovery.store_failed(report, call.task)
+                    continue
+                if call.task.attack is not None:
+                    self._cache.put_images(call.task.key, output.images)
+                self._registry.complete(call, report.get("cost", {}).get("seconds", 0.0))
 
     def _fail_all(self, message: str) -> None:
         """Fail all tasks, because no slot is left for any model."""

@@ -1,6 +1,7 @@
 """The driver between clients, scheduler, executor and store, on a controlled executor."""
 
 import json
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -504,6 +505,53 @@ def test_run_without_requested_nodes_ends_and_names_the_request(
     harness.executor.slots, harness.executor.nodes = [], "GPUs: 8 in all"
     notices = harness.to_the_end(harness.submit(harness.plan()))
     assert any("GPUs: 8 in all" in n.message for n in notices if n.kind == "failed")
+
+
+# -- commits ----------------------------------------------------------------------------------
+
+
+def test_results_of_a_wait_are_written_together_and_notified_in_their_order(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first write ends after the second, which a single writer would never begin."""
+    client = harness.submit(harness.plan())
+    harness.until_busy()
+    first, second = list(harness.executor.calls)[:2]
+    written, commit = threading.Event(), Store.commit
+
+    def late(store: Store, task: Task, *arguments: Any) -> None:
+        assert task.key == second or written.wait(30)
+        commit(store, task, *arguments)
+        written.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "commit", late)
+        harness.executor.finish(first, second)
+        harness.step()
+    assert [n.key for n in harness.notices(client, "done")] == [first, second]
+
+
+def test_result_that_a_bucket_refuses_is_retried_without_the_others_of_its_wait(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "remote", True)
+    client = harness.submit(harness.plan())
+    harness.until_busy()
+    first, second, third = list(harness.executor.calls)[:3]
+    commit = Store.commit
+
+    def refuse(store: Store, task: Task, *arguments: Any) -> None:
+        if task.key == second:
+            raise OSError("the bucket answers 503")
+        commit(store, task, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "commit", refuse)
+        harness.executor.finish(first, second, third)
+        harness.step()
+    assert [n.key for n in harness.notices(client, "done")] == [first, third]
+    assert [n.key for n in harness.notices(client, "retried")] == [second]
+    assert {n.key for n in harness.to_the_end(client) if n.kind == "done"} == harness.store.keys()
 
 
 # -- a store that fails -----------------------------------------------------------------------

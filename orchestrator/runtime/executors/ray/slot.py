@@ -47,22 +47,19 @@ class PendingCall:
     answer: Any
     made: Any = None
 
-    def result(self, *, stored: bool) -> Output | RemoteFailure:
+    def result(self) -> Output | RemoteFailure:
         """Return the call's output, or the failure in place of the output.
 
         Blocks until the call has ended.
-
-        Args:
-            stored: Whether the worker wrote the arrays to the store.
 
         Raises:
             RayError: The worker died, by one of ``WORKER_DEATHS``.
         """
         try:
             output: Output | RemoteFailure = ray.get(self.answer)
-            if self.made is not None and not stored:
+            if self.made is not None and isinstance(output, Output) and output.blob is None:
                 # AEs may be lost with their node after the end of their call, which raises here.
-                # Stored AEs stay on the worker's node, because nothing here reads them.
+                # AEs in the store stay on the worker's node, because nothing here reads them.
                 ray.get(self.made)
         except TaskCancelledError:
             return RemoteFailure("cancelled", "the call was cancelled before it began")
@@ -140,7 +137,7 @@ class RaySlot:
 
         Args:
             micro_batch: Images per forward.
-            store: Location of the store for the worker to write to; None if the driver writes.
+            store: Location of the store that the worker writes to; None if the driver writes.
         """
         if self.worker is not None:
             ray.kill(self.worker)

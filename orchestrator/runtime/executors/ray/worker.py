@@ -56,7 +56,7 @@ class ModelActor:
 
     Args:
         micro_batch: Images per forward.
-        store: Location of the store to write to; None if the driver writes.
+        store: Location of the store, a bucket or a folder of this node; None if the driver writes.
     """
 
     def __init__(self, micro_batch: int, store: str | None) -> None:
@@ -182,10 +182,14 @@ class ModelActor:
         try:
             return self._with_stored_arrays(output, inputs.image_ids)
         except OSError as error:
-            return RemoteFailure("infrastructure", f"the store cannot be written: {error}")
+            if self._store is not None and self._store.remote:
+                return RemoteFailure("infrastructure", f"the store cannot be written: {error}")
+            # The driver writes to the same disk, and reports the error that ends a run.
+            log.warning("the arrays are left to the driver: %s", error)
+            return output
 
     def _with_stored_arrays(self, output: Output, ids: tuple[str, ...]) -> Output:
-        """Write the output's arrays to a remote store, and return the output with their blob."""
+        """Write the output's arrays to the store, and return the output with their blob."""
         if self._store is None:
             return output
         if output.images is not None:

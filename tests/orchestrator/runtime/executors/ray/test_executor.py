@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ from segtransfer.runtime.executors.base import (
     SlotUp,
 )
 from segtransfer.runtime.perform import TaskInputs, perform
+from segtransfer.store.arrays import Evaluation, decode_evaluation
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.device_errors import is_poisoned
@@ -118,19 +119,19 @@ class Bench:
         return hosted
 
 
-def executor_with(slots: int | str, store: str = "unused") -> Any:
+def executor_with(slots: int | str, store: str) -> Any:
     from segtransfer.runtime.executors.ray.executor import RayExecutor
 
     return RayExecutor(fleet=Fleet.model_validate({"slots": slots}), micro_batch=4, store=store)
 
 
 @pytest.fixture
-def make(cluster: None) -> Iterator[Callable[..., Bench]]:
+def make(cluster: None, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     """Makes executors that are closed in the end."""
     benches: list[Bench] = []
 
-    def make(slots: int | str = 1, store: str = "unused", models: int = 1) -> Bench:
-        benches.append(Bench(executor_with(slots, store)))
+    def make(slots: int | str = 1, store: str = "", models: int = 1) -> Bench:
+        benches.append(Bench(executor_with(slots, store or str(tmp_path / "store"))))
         benches[-1].executor.open(models)
         return benches[-1]
 
@@ -140,9 +141,11 @@ def make(cluster: None) -> Iterator[Callable[..., Bench]]:
 
 
 @pytest.fixture(scope="module")
-def kept(cluster: None) -> Iterator[tuple[Bench, list[str]]]:
+def kept(
+    cluster: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Bench, list[str]]]:
     """One executor of one slot, for every test that leaves it usable."""
-    bench = Bench(executor_with(1))
+    bench = Bench(executor_with(1, str(tmp_path_factory.mktemp("kept"))))
     bench.executor.open(1)
     yield bench, []
     bench.executor.close()
@@ -156,6 +159,14 @@ def one(kept: tuple[Bench, list[str]]) -> tuple[Bench, str]:
         slots.append(bench.until(SlotUp).slot.slot_id)
     bench.quiet(0.0)
     return bench, slots[0]
+
+
+def stored(bench: Bench, output: Output) -> Evaluation:
+    """The scores that a worker wrote to the store of its executor."""
+    assert output.blob is not None
+    evaluation = decode_evaluation(bench.executor._store.files.read(output.blob.path))
+    assert evaluation is not None
+    return evaluation
 
 
 def tokens(folder: Path, count: int = 1) -> Path:
@@ -192,9 +203,8 @@ def test_calls_on_workers_give_the_bits_of_this_process(one: tuple[Bench, str]) 
     assert np.array_equal(bench.executor.fetch(made.output.images), oracle.images)
     assert not np.array_equal(oracle.images[0], SHARD.images)
     assert made.output.report is not None
-    assert made.output.blob is None
     bench.start(slot, evaluate_task("evaluate", "attack"), made.output.images)
-    scored = bench.until(Finished).output
+    scored = stored(bench, bench.until(Finished).output)
     expected = inline(toy("a", seed=1), evaluate_task("evaluate", "attack"), oracle.images)
     assert np.array_equal(scored.confusions, expected.confusions)
     assert np.array_equal(scored.predictions, expected.predictions)
@@ -215,7 +225,7 @@ def test_a_slot_hosts_one_model_after_another(one: tuple[Bench, str]) -> None:
     for seed in (1, 2, 1):
         bench.host(slot, toy("swapped", seed=seed), name=f"seed {seed}")
         bench.start(slot, evaluate_task("evaluate"))
-        predictions = bench.until(Finished).output.predictions
+        predictions = stored(bench, bench.until(Finished).output).predictions
         expected = inline(toy("swapped", seed=seed), evaluate_task("evaluate"), SHARD.images)
         assert np.array_equal(predictions, expected.predictions)
         found.append(np.array(predictions))
@@ -238,11 +248,14 @@ def test_empty_slot_runs_an_attack_without_a_source(make: Callable[..., Bench]) 
     assert "hosts no model" in failed.message
 
 
-def test_worker_writes_arrays_to_a_remote_store(make: Callable[..., Bench], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["folder", "bucket"])
+def test_worker_writes_arrays_to_the_store(
+    make: Callable[..., Bench], tmp_path: Path, kind: str
+) -> None:
     from tests.orchestrator.stores import bucket_server, new_store
 
     with bucket_server() as query:
-        store = new_store("bucket", tmp_path, query)
+        store = new_store(kind, tmp_path, query)
         bench = make(store=store.location)
         slot = bench.until(SlotUp).slot.slot_id
         bench.host(slot, toy("a", seed=1))
@@ -256,6 +269,41 @@ def test_worker_writes_arrays_to_a_remote_store(make: Callable[..., Bench], tmp_
         assert scored.confusions is None
         assert scored.predictions is None
         assert scored.report is not None
+
+
+def test_worker_on_another_node_than_a_folder_leaves_the_arrays_to_the_driver(
+    make: Callable[..., Bench],
+) -> None:
+    bench = make()
+    slot = bench.until(SlotUp).slot.slot_id
+    (of_slot,) = bench.executor._slots.values()
+    assert bench.executor._store_for(of_slot) == bench.executor._store.location
+    bench.executor._store_for = lambda _: None
+    bench.executor.recreate(slot)
+    bench.until(SlotUp)
+    bench.host(slot, toy("a", seed=1))
+    bench.start(slot, attack_task("attack"))
+    output = bench.until(Finished).output
+    assert output.blob is None
+    oracle = inline(toy("a", seed=1), attack_task("attack"), SHARD.images)
+    assert np.array_equal(bench.executor.fetch(output.images), oracle.images)
+    assert not bench.executor._store.files.names("blobs")
+    assert bench.executor._store_for(replace(of_slot, node_id="another")) is None
+
+
+def test_worker_that_cannot_write_to_a_folder_leaves_the_arrays_to_the_driver(
+    make: Callable[..., Bench], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    bench = make(store=str(tmp_path / "file/store"))
+    slot = bench.until(SlotUp).slot.slot_id
+    bench.host(slot, toy("a", seed=1))
+    bench.start(slot, evaluate_task("evaluate"))
+    output = bench.until(Finished).output
+    assert output.blob is None
+    expected = inline(toy("a", seed=1), evaluate_task("evaluate"), SHARD.images)
+    assert np.array_equal(output.confusions, expected.confusions)
+    assert np.array_equal(output.predictions, expected.predictions)
 
 
 def test_byte_budget_is_a_third_of_the_object_store(one: tuple[Bench, str]) -> None:
