@@ -2,6 +2,7 @@
 
     python infra/benchmarks/simulator.py
     python infra/benchmarks/simulator.py --unequal
+    python infra/benchmarks/simulator.py --images 33000 --slots 1024 4096   # ten million tasks
     python infra/benchmarks/simulator.py --measure ray quickstart data.images=32
 
 16 sources x 32 targets x 12 attacks x 3 eps x 2000 images of 512 x 1024, shards of 64, 20 steps an
@@ -12,6 +13,7 @@ no deaths.
 
 import argparse
 import os
+import resource
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -30,7 +32,7 @@ from segtransfer.runtime.simulator import SimulationSettings, simulate
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec
 
-SOURCES, TARGETS, ATTACKS, SHARDS, IMAGES = 16, 32, 36, 32, 2000
+SOURCES, TARGETS, ATTACKS, SHARD_SIZE = 16, 32, 36, 62.5
 STEPS, UNEQUAL = (20,), (1, 5, 10, 20, 40, 60)
 CONDITIONS = SimulationSettings(startup=20, switch=10, call=0.005, deaths_per_hour=0.01, restart=30)
 PGD = AttackSpec.model_validate("pgd")
@@ -72,14 +74,15 @@ def made_up_tasks(
     return tasks
 
 
-def experiment(steps: Sequence[int]) -> dict[str, Task]:
+def experiment(steps: Sequence[int], images: int) -> dict[str, Task]:
     """Return the job of the table on the benchmarks' page."""
+    shards = round(images / SHARD_SIZE)
     return made_up_tasks(
         [0.05 * 4 ** (model / (TARGETS - 1)) for model in range(TARGETS)],
         sources=range(0, TARGETS, TARGETS // SOURCES),
         attacks=ATTACKS,
-        shards=SHARDS,
-        images=IMAGES / SHARDS,
+        shards=shards,
+        images=images / shards,
         pixels=512 * 1024,
         steps=steps,
     )
@@ -123,6 +126,7 @@ def measure(executor: str, spec: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--slots", type=int, nargs="+", default=[64, 512, 1024])
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--unequal", action="store_true", help="attacks of 1 to 60 steps")
     parser.add_argument("--gib-a-slot", type=float, default=2.0, help="for AEs in flight")
     parser.add_argument("--seed", type=int, default=0)
@@ -131,10 +135,13 @@ def main() -> None:
     options = parser.parse_args()
     if options.measure:
         return measure(options.measure, options.spec)
-    tasks = experiment(UNEQUAL if options.unequal else STEPS)
+    tasks = experiment(UNEQUAL if options.unequal else STEPS, options.images)
     print(f"{len(tasks):,} tasks, {sum(t.cost for t in tasks.values()) / 3600:,.0f} device hours\n")
-    print("| slots | makespan, h | bound, h | share of bound | in calls | loads | deaths | CPU s |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| slots | makespan, h | bound, h | share of bound | in calls | loads | deaths | CPU s | "
+        "tasks per s, wanted and decided | peak, GiB |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for count in options.slots:
         slots, budget = uniform_fleet(count), int(count * options.gib_a_slot * 2**30)
         conditions = SimulationSettings(
@@ -147,7 +154,9 @@ def main() -> None:
         print(
             f"| {count} | {found.makespan / 3600:.2f} | {bound / 3600:.2f} | "
             f"{bound / found.makespan:.4f} | {found.utilisation:.4f} | {found.loads:,} | "
-            f"{found.deaths} ({found.calls_lost} calls) | {took:.1f} |",
+            f"{found.deaths} ({found.calls_lost} calls) | {took:.1f} | "
+            f"{len(tasks) / found.makespan:.0f} and {len(tasks) / took:,.0f} | "
+            f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} |",
             flush=True,
         )
 

@@ -24,6 +24,14 @@ def newest_report(store: Path, name: str) -> Path | None:
     return max((path for path in written), key=lambda path: path.stat().st_mtime, default=None)
 
 
+def wrapped(part: str) -> str:
+    """Return a paragraph, or a list with an item per line, in lines of ``WIDTH``."""
+    items = part.splitlines() if part.startswith("- ") else [part]
+    indent = "  " if part.startswith("- ") else ""
+    options = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": indent}
+    return "\n".join(fill(item, WIDTH, **options) for item in items)
+
+
 def filled(page: str, store: Path) -> str:
     """Return the page filled from the store's newest reports, and copy their figures beside it."""
 
@@ -35,10 +43,10 @@ def filled(page: str, store: Path) -> str:
         figure = FOLDER / "figures" / f"{name}.png"
         figure.parent.mkdir(exist_ok=True)
         shutil.copyfile(written.with_name("study.png"), figure)
-        question, _, paragraph = written.read_text().strip().partition("\n\n")
+        question, *parts = written.read_text().strip().split("\n\n")
         picture = f"![{question.strip('*')}](figures/{name}.png)"
-        paragraph = fill(paragraph, WIDTH, break_long_words=False, break_on_hyphens=False)
-        return f"<!-- {name} -->\n{picture}\n\n{paragraph}\n<!-- end -->"
+        text = "\n\n".join([picture, *map(wrapped, parts)])
+        return f"<!-- {name} -->\n{text}\n<!-- end -->"
 
     return MARKS.sub(shown, page)
 

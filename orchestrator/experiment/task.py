@@ -11,7 +11,7 @@ CLEAN = "clean"  # the attack of cells that score the clean images
 FORWARD_AND_BACKWARD = 2.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a run may have millions
 class Task:
     """A call of a model: make the AEs of a shard, or score the images of a shard on a target.
 
@@ -48,7 +48,7 @@ class Task:
 MatrixIndex = tuple[str, str | None, str]  # attack, source, target
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """The evaluation of one shard in a transfer matrix.
 

@@ -12,7 +12,7 @@ root mean square at the scale of the target, and ``smooth`` blurs perturbations 
 nearly nothing. Dynamic scaling is compared with PGD alone here, which supports nothing about A5.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -172,8 +172,11 @@ def findings(sample: Resampled, base: BaseExperiment) -> Scales:
         terms = [(1, pgd[0]), (-1, pgd[1]), (-1, ds[0]), (1, ds[1])]
         flattened[score] = combine(sample.design, terms)
         gains[score] = combine(sample.design, [(1, ds[1]), (-1, pgd[1])])
+    facts = facts_of(sample, f"{levels(base.eps)}, {base.steps} steps per attack")
+    # A network at another scale is no further model.
+    facts = replace(facts, scope=replace(facts.scope, models=len(networks)))
     return Scales(
-        facts=facts_of(sample, f"{levels(base.eps)}, {base.steps} steps per attack"),
+        facts=facts,
         networks=tuple(networks),
         pgd={score: tuple(row(name, score) for name in names) for score in CONTROLLED},
         ds={score: row("ds", score) for score in CONTROLLED},

@@ -47,7 +47,7 @@ class Scope:
     def words(self) -> str:
         """Return the samples in words."""
         parts = [
-            f"these {self.models} models",
+            "this model" if self.models == 1 else f"these {self.models} models",
             f"{'one' if self.trainings == 1 else self.trainings} training"
             f"{'' if self.trainings == 1 else 's'} each",
             "videos unknown" if self.videos is None else _counted(self.videos, "video"),

@@ -77,6 +77,11 @@ def test_weight_of_the_diagonal_equals_the_smaller_drop_at_other_scales() -> Non
         assert numbers.gain[score].value == pytest.approx(8, abs=1e-4)
 
 
+def test_network_at_several_scales_counts_as_one_model() -> None:
+    assert found(tied).facts.scope.models == 1
+    assert "Verdicts hold for this model, " in STUDY.paragraph(found(tied))
+
+
 def test_after_resize_reads_the_aes_whose_energy_is_equal_at_the_scale_of_the_target() -> None:
     def elsewhere_wrong(attack: str, source: str, target: str) -> float:
         form = attack.partition(":")[2]
