@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from textwrap import fill
+from textwrap import TextWrapper
 
 WIDTH = 120  # characters of a line of the page
 FOLDER = Path(__file__).resolve().parents[2] / "tasks/studies"
@@ -26,10 +26,11 @@ def newest_report(store: Path, name: str) -> Path | None:
 
 def wrapped(part: str) -> str:
     """Return a paragraph, or a list with an item per line, in lines of ``WIDTH``."""
-    items = part.splitlines() if part.startswith("- ") else [part]
-    indent = "  " if part.startswith("- ") else ""
-    options = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": indent}
-    return "\n".join(fill(item, WIDTH, **options) for item in items)
+    wrapper = TextWrapper(WIDTH, break_long_words=False, break_on_hyphens=False)
+    if not part.startswith("- "):
+        return wrapper.fill(part)
+    wrapper.subsequent_indent = "  "
+    return "\n".join(map(wrapper.fill, part.splitlines()))
 
 
 def filled(page: str, store: Path) -> str:

@@ -91,12 +91,7 @@ class Driver:
             auto_budget=runtime.in_flight_mib == "auto",
         )
         self._recovery = Recovery(
-            self._scheduler,
-            self._calls,
-            self._registry,
-            self._supply,
-            self._committer,
-            self._cache,
+            self._scheduler, self._calls, self._registry, self._supply, self._committer, self._cache
         )
 
     # -- clients ---------------------------------------------------------------------------
@@ -207,12 +202,7 @@ class Driver:
         with self.lock:
             self._calls.advance(time.monotonic(), self._scheduler.slots)
         for are_results, group in groupby(events, lambda event: isinstance(event, Finished)):
-            if are_results:
-                self._commit([event for event in group if isinstance(event, Finished)])
-                continue
-            for event in group:
-                with self.lock:  # released between events, for the clients' calls
-                    self._handle(event)
+            (self._commit if are_results else self._handle)(group)
         with self.lock:
             if self.executor.interruptible:
                 self._recovery.end_late_calls()
@@ -285,7 +275,12 @@ class Driver:
             self._calls.begin(task, inputs.shard, decision.slot_id, time.monotonic())
             self.executor.start(task, decision.slot_id, inputs.shard, inputs.images, inputs.labels)
 
-    def _handle(self, event: Event) -> None:
+    def _handle(self, events: Iterable[Event]) -> None:
+        for event in events:
+            with self.lock:  # released between events, for the clients' calls
+                self._handle_one(event)
+
+    def _handle_one(self, event: Event) -> None:
         if isinstance(event, Failed):
             call = self._calls.end(event.key, time.monotonic(), failed=True)
             if call is not None:
@@ -303,16 +298,12 @@ class Driver:
         elif isinstance(event, Refused):
             self._recovery.model_refused(event)
 
-    def _commit(self, events: Sequence[Finished]) -> None:
-        """Commit results, and notify their clients in the order of the events.
-
-        Raises:
-            OSError: If a local store cannot be written; other results may be committed.
-        """
-        now = time.monotonic()
+    def _commit(self, events: Iterable[Event]) -> None:
+        """Commit results, and notify their clients in the order of the events."""
+        now, finished = time.monotonic(), [e for e in events if isinstance(e, Finished)]
         with self.lock:
             # A call ended before by its deadline or with its slot, and its task was retried.
-            ended = [(self._calls.end(event.key, now), event.output) for event in events]
+            ended = [(self._calls.end(event.key, now), event.output) for event in finished]
         results = [(call, output) for call, output in ended if call is not None]
         # Without the lock, because a store may take long.
         reports = self._committer.commit(results)
@@ -320,10 +311,8 @@ class Driver:
             with self.lock:
                 if isinstance(report, Exception):
                     self._recovery.store_failed(report, call.task)
-                    continue
-                if call.task.attack is not None:
-                    self._cache.put_images(call.task.key, output.images)
-                self._registry.complete(call, report.get("cost", {}).get("seconds", 0.0))
+                else:
+                    self._registry.complete(call, output.images, report)
 
     def _fail_all(self, message: str) -> None:
         """Fail all tasks, because no slot is left for any model."""

@@ -25,6 +25,7 @@ from segtransfer.tasks import metrics
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.base import Dataset
 from segtransfer.tasks.data.shards import of_one_size, shard_of, twice
+from segtransfer.tasks.float32 import kept_precision
 from segtransfer.tasks.labels import IGNORE_INDEX, class_indices
 from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter, freeze
@@ -242,14 +243,14 @@ class _CallFields(Frozen):
 def _segmenter(model: GivenModel, images: Any, pixels: np.ndarray) -> Iterator[Segmenter]:
     """Yield a model in evaluation mode on one torch thread, then restore all changes.
 
-    Mode and gradients of the model are restored, and torch's number of threads.
+    Mode and gradients of the model are restored, and torch's number of threads and precision.
     """
     if not callable(model):
         raise InputError(
             f"model is of type {type(model).__name__}. Pass a callable from images to logits, or "
             "segtransfer.load_model(...)."
         )
-    threads, tf32 = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
+    threads = torch.get_num_threads()
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     training = [(module, module.training) for module in modules]
     parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
@@ -258,7 +259,7 @@ def _segmenter(model: GivenModel, images: Any, pixels: np.ndarray) -> Iterator[S
     device = torch.device("cpu" if isinstance(images, np.ndarray) and not parameters else device)
     try:
         torch.set_num_threads(1)
-        with torch.inference_mode(False), torch.enable_grad():
+        with kept_precision(), torch.inference_mode(False), torch.enable_grad():
             if isinstance(model, Segmenter):
                 yield model
             else:
@@ -269,7 +270,6 @@ def _segmenter(model: GivenModel, images: Any, pixels: np.ndarray) -> Iterator[S
                 yield called
     finally:
         torch.set_num_threads(threads)
-        torch.backends.cudnn.allow_tf32 = tf32
         for module, was in training:
             module.training = was
         for parameter, was in needed:

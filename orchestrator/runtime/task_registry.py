@@ -1,8 +1,8 @@
 """The tasks of all clients: how each ends, and the notices about it."""
 
 import time
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.committer import Committer
@@ -65,14 +65,17 @@ class TaskRegistry:
 
     # -- the end of a task ---------------------------------------------------------------------
 
-    def complete(self, call: InFlightCall, seconds: float) -> None:
+    def complete(self, call: InFlightCall, images: Any, report: Mapping[str, Any]) -> None:
         """Mark the task of a call as done, after its result is committed.
 
         Args:
             call: The call that ended.
-            seconds: Seconds of the call inside a model.
+            images: The handle of an attack's AEs, which are kept for their evaluations; else None.
+            report: The cost and health of the call.
         """
-        task = call.task
+        task, seconds = call.task, report.get("cost", {}).get("seconds", 0.0)
+        if task.attack is not None:
+            self._cache.put_images(task.key, images)
         self._scheduler.done(task.key)
         self.forget([task])
         self._telemetry.finished(task.kind, self.model_name(task.model), seconds)

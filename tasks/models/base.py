@@ -13,6 +13,7 @@ from torch import nn
 from typing_extensions import override
 
 from segtransfer.errors import InputError
+from segtransfer.tasks.float32 import use_full_precision
 from segtransfer.tasks.models.outputs import check_logits, foreign_error
 
 
@@ -240,8 +241,7 @@ class Segmenter(nn.Module, ABC):
         # A forward without gradient is a score, computed in fp32.
         attacked = torch.is_grad_enabled()
         bf16 = self.numerics.bf16 and attacked
-        # A setting of the process, because cuDNN's default for convolutions is TF32, of ten bits.
-        torch.backends.cudnn.allow_tf32 = False
+        use_full_precision()  # cuDNN's default for convolutions is TF32, of ten bits
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             logits = self.checked_logits(images).float()
         self._seconds += self._clock() - began

@@ -11,6 +11,7 @@ import segtransfer
 from segtransfer import InputError
 from segtransfer.results import Results
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.float32 import kept_precision
 from tests import toys
 from tests.orchestrator.toy_experiments import run_toy
 
@@ -109,6 +110,23 @@ def test_model_in_training_is_unchanged() -> None:
     assert module.training
     assert all(parameter.requires_grad for parameter in module.parameters())
     assert all(parameter.grad is None for parameter in module.parameters())
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="needs torch 2.9")
+def test_precision_set_by_the_user_is_not_used_and_comes_back() -> None:
+    images = torch.randint(0, 256, (2, 3, 8, 8)) / 255
+    labels = torch.zeros(2, 8, 8, dtype=torch.long)
+    seen = []
+
+    def network(pixels: torch.Tensor) -> torch.Tensor:
+        seen.append(torch.backends.cudnn.conv.fp32_precision)
+        return torch.cat([pixels, pixels.square()], 1)
+
+    with kept_precision():
+        torch.backends.cudnn.conv.fp32_precision = "tf32"
+        segtransfer.attack(network, images, labels, "pgd", **FIELDS)
+        assert torch.backends.cudnn.conv.fp32_precision == "tf32"
+    assert seen[-1] == "ieee"
 
 
 def test_shipped_model_is_loaded_by_name() -> None:

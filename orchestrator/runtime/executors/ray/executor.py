@@ -193,17 +193,9 @@ class RayExecutor:
         current = Counter(slot.node_id for slot in self._slots.values())
         for slot in self._allocator.allocate(nodes, current, everywhere=everywhere):
             self._slots[slot.slot_id] = slot
-            slot.new_worker(self._micro_batch, self._store_for(slot))
+            slot.new_worker(self._micro_batch, self._store)
         if not self._slots:
             log.warning("no node of the cluster has cores or GPUs for a slot; waiting for a node")
-
-    def _store_for(self, slot: RaySlot) -> str | None:
-        """Return the store that a slot's worker writes to; None if the driver writes.
-
-        A folder of this node may not exist on other nodes, or may be another folder there.
-        """
-        here = ray.get_runtime_context().get_node_id()
-        return self._store.location if self._store.remote or slot.node_id == here else None
 
     def _handle_death(self, slot: RaySlot, message: str) -> None:
         """Replace a dead worker; its running call fails, because it may be the cause of death."""
@@ -245,7 +237,7 @@ class RayExecutor:
             ray.kill(slot.worker)
             del self._slots[slot_id]
         else:
-            slot.new_worker(self._micro_batch, self._store_for(slot))
+            slot.new_worker(self._micro_batch, self._store)
 
     # -- supervision -----------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from segtransfer.runtime.executors.ray.worker import (
     call_name,
 )
 from segtransfer.runtime.scheduler import Slot
+from segtransfer.store import Store
 from segtransfer.tasks.data.shards import Shard
 
 ACTOR: Any = ray.remote(concurrency_groups={HEALTH: 1})(ModelActor)  # type: ignore[call-overload]
@@ -129,7 +130,7 @@ class RaySlot:
         """Id of the slot."""
         return self.share.slot_id
 
-    def new_worker(self, micro_batch: int, store: str | None) -> None:
+    def new_worker(self, micro_batch: int, store: Store) -> None:
         """Start a worker, in place of the old worker with its load and calls.
 
         Ray must repeat neither workers nor calls, because it would repeat poisoned calls unseen.
@@ -137,7 +138,7 @@ class RaySlot:
 
         Args:
             micro_batch: Images per forward.
-            store: Location of the store that the worker writes to; None if the driver writes.
+            store: The driver's store.
         """
         if self.worker is not None:
             ray.kill(self.worker)
@@ -152,8 +153,16 @@ class RaySlot:
             max_task_retries=0,
             scheduling_strategy=pinned,
             **self.resources,
-        ).remote(micro_batch, store)
+        ).remote(micro_batch, self.written_by_worker(store))
         self.send_ping()
+
+    def written_by_worker(self, store: Store) -> str | None:
+        """Return the location of the store that the worker writes to; None if the driver writes.
+
+        A folder of this node may not exist on another node, or may be another folder there.
+        """
+        here = ray.get_runtime_context().get_node_id()
+        return store.location if store.remote or self.node_id == here else None
 
     def send_ping(self) -> None:
         """Ask the worker for a sign of life, without waiting for the answer."""

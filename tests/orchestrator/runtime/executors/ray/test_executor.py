@@ -272,13 +272,17 @@ def test_worker_writes_arrays_to_the_store(
 
 
 def test_worker_on_another_node_than_a_folder_leaves_the_arrays_to_the_driver(
-    make: Callable[..., Bench],
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from segtransfer.runtime.executors.ray.slot import RaySlot
+
     bench = make()
     slot = bench.until(SlotUp).slot.slot_id
     (of_slot,) = bench.executor._slots.values()
-    assert bench.executor._store_for(of_slot) == bench.executor._store.location
-    bench.executor._store_for = lambda _: None
+    store = bench.executor._store
+    assert of_slot.written_by_worker(store) == store.location
+    assert replace(of_slot, node_id="another").written_by_worker(store) is None
+    monkeypatch.setattr(RaySlot, "written_by_worker", lambda *_: None)
     bench.executor.recreate(slot)
     bench.until(SlotUp)
     bench.host(slot, toy("a", seed=1))
@@ -287,8 +291,7 @@ def test_worker_on_another_node_than_a_folder_leaves_the_arrays_to_the_driver(
     assert output.blob is None
     oracle = inline(toy("a", seed=1), attack_task("attack"), SHARD.images)
     assert np.array_equal(bench.executor.fetch(output.images), oracle.images)
-    assert not bench.executor._store.files.names("blobs")
-    assert bench.executor._store_for(replace(of_slot, node_id="another")) is None
+    assert not store.files.names("blobs")
 
 
 def test_worker_that_cannot_write_to_a_folder_leaves_the_arrays_to_the_driver(
