@@ -37,7 +37,10 @@ def kept_precision() -> Iterator[None]:
         if matmul is not None:
             torch.set_float32_matmul_precision(matmul)
         for operation, precision in of_operations:
-            operation.fp32_precision = precision
+            # An inherited setting stays inherited, so that a later setting of its parent counts.
+            operation.fp32_precision = "none"
+            if operation.fp32_precision != precision:
+                operation.fp32_precision = precision
 
 
 def _operations() -> list[Any]:

@@ -89,7 +89,7 @@ def rates(location: str, count: int) -> dict[str, float]:
         ended = results(count)
         wall, cpu = time.perf_counter(), time.process_time()
         for begin in range(0, count, batch):
-            for report in committer.commit(ended[begin : begin + batch]):
+            for _, _, report in committer.commit(ended[begin : begin + batch]):
                 if isinstance(report, Exception):
                     raise report
         found[name] = count / (time.perf_counter() - wall)

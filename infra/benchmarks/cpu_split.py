@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,9 @@ def cpu_seconds(stat: str) -> tuple[int, float]:
 
 def threads(process: Path) -> Iterator[tuple[int, float]]:
     """Yield the id and the CPU seconds of each thread of a process."""
-    for task in (process / "task").iterdir():
-        yield int(task.name), cpu_seconds((task / "stat").read_text())[1]
+    with suppress(FileNotFoundError, ProcessLookupError):  # the process or a thread ended meanwhile
+        for task in (process / "task").iterdir():
+            yield int(task.name), cpu_seconds((task / "stat").read_text())[1]
 
 
 def snapshot() -> dict[tuple[int, int], tuple[str, float]]:
@@ -132,6 +134,8 @@ def measure(options: argparse.Namespace) -> Split:
     split = Split()
     with tempfile.TemporaryDirectory() as folder:
         run(experiment(options, folder), listener=split)
+    if not split.parts:
+        raise SystemExit(f"{split.tasks - split.ended} of {split.tasks} tasks failed")
     return split
 
 

@@ -10,6 +10,7 @@ from segtransfer.runtime.executors.base import Executor, LostError, Output
 from segtransfer.runtime.in_flight import InFlightCall
 from segtransfer.store import Store
 
+Report = dict[str, Any]
 # Results that are written at a time. A write waits for the disk, or for a bucket's answer, so that
 # a single writer commits 30 to 150 results a second.
 WRITERS = 16
@@ -52,7 +53,7 @@ class Committer:
 
     def commit(
         self, results: Sequence[tuple[InFlightCall, Output]]
-    ) -> list[dict[str, Any] | LostError | OSError]:
+    ) -> list[tuple[InFlightCall, Output, Report | LostError | OSError]]:
         """Write the arrays and commit rows of calls, or only the rows if workers wrote the arrays.
 
         Up to ``WRITERS`` results are written at a time. AEs are fetched from the executor first,
@@ -62,19 +63,22 @@ class Committer:
             results: The calls with their shards, and their outputs.
 
         Returns:
-            The report of each call (its cost and health), or the error by which the call has no
-            result: LostError if the AEs are lost with the worker or node of the attack, OSError if
-            the store cannot be written.
+            Each call and output with the report of the call (its cost and health), or with the
+            error by which the call has no result: LostError if the AEs are lost with the worker or
+            node of the attack, OSError if the store cannot be written. Errors come last, because an
+            error may end the driver.
         """
-        if len(results) == 1:  # in this thread, which spares a laptop a hand-over per call
-            return [self._commit(*results[0])]
-        return list(self._writers.map(self._commit, *zip(*results, strict=True)) if results else ())
+        # A single result is written in this thread, which spares a laptop a hand-over per call.
+        each = map if len(results) == 1 else self._writers.map
+        reports = each(lambda result: self._commit(*result), results)
+        committed = [(*result, report) for result, report in zip(results, reports, strict=True)]
+        return sorted(committed, key=lambda result: isinstance(result[2], Exception))
 
     def close(self) -> None:
         """End the threads of the writers."""
         self._writers.shutdown()
 
-    def _commit(self, call: InFlightCall, output: Output) -> dict[str, Any] | LostError | OSError:
+    def _commit(self, call: InFlightCall, output: Output) -> Report | LostError | OSError:
         task, report = call.task, dict(output.report or {})
         try:
             if output.blob is not None:

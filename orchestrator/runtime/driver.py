@@ -306,8 +306,7 @@ class Driver:
             ended = [(self._calls.end(event.key, now), event.output) for event in finished]
         results = [(call, output) for call, output in ended if call is not None]
         # Without the lock, because a store may take long.
-        reports = self._committer.commit(results)
-        for (call, output), report in zip(results, reports, strict=True):
+        for call, output, report in self._committer.commit(results):
             with self.lock:
                 if isinstance(report, Exception):
                     self._recovery.store_failed(report, call.task)

@@ -92,7 +92,7 @@ class Store:
 
     @property
     def remote(self) -> bool:
-        """Return whether the store is a bucket. Model actors write the blobs of a bucket."""
+        """Return whether the store is a bucket rather than a folder."""
         return self.files.remote
 
     def keys(self) -> set[str]:

@@ -84,6 +84,17 @@ def test_settings_of_the_process_are_restored(name: str) -> None:
     assert before == after
 
 
+def test_inherited_settings_follow_their_parent_after_the_block() -> None:
+    def found() -> set[str]:
+        backends.fp32_precision = "tf32"
+        with kept_precision():
+            use_full_precision()
+        backends.fp32_precision = "ieee"
+        return {operation.fp32_precision for operation in _operations()}
+
+    assert in_fork(found) == {"ieee"}
+
+
 def test_settings_are_restored_after_an_error() -> None:
     def fail() -> None:
         with kept_precision():

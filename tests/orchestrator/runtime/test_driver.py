@@ -604,6 +604,27 @@ def test_unreachable_bucket_fails_tasks_and_not_the_driver(
     assert {n.key for n in again if n.kind == "done"} == plan.tasks.keys()
 
 
+def test_results_written_beside_a_failed_one_are_notified_before_the_driver_ends(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = harness.submit(harness.plan())
+    harness.until_busy()
+    first, second = list(harness.executor.calls)[:2]
+    commit = Store.commit
+
+    def refuse(store: Store, task: Task, *arguments: Any) -> None:
+        if task.key == first:
+            raise OSError("the disk is full")
+        commit(store, task, *arguments)
+
+    monkeypatch.setattr(Store, "commit", refuse)
+    harness.executor.finish(first, second)
+    with pytest.raises(OSError, match="the disk is full"):
+        harness.step()
+    assert [n.key for n in harness.notices(client, "done")] == [second]
+    assert harness.store.keys() == {second}
+
+
 @pytest.mark.parametrize("method", ["shard", "commit_evaluation"])
 def test_failed_disk_ends_the_driver_with_its_message(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, method: str
