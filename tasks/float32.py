@@ -16,7 +16,7 @@ Setting = TypeVar("Setting")
 
 
 def use_full_precision() -> None:
-    """Compute float32 operations of this process in float32, whatever its settings."""
+    """Compute float32 operations in float32, whatever the settings of the process."""
     torch.set_float32_matmul_precision("highest")
     backends.cudnn.allow_tf32 = False
     for operation in _operations():
@@ -25,7 +25,7 @@ def use_full_precision() -> None:
 
 @contextmanager
 def kept_precision() -> Iterator[None]:
-    """Restore the settings of this process after the block."""
+    """Restore the precision settings of the process after the block."""
     cudnn = _readable(lambda: backends.cudnn.allow_tf32)
     matmul = _readable(torch.get_float32_matmul_precision)
     of_operations = [(operation, operation.fp32_precision) for operation in _operations()]

@@ -1,7 +1,7 @@
 """How many results a driver commits per second, and how long a store of many rows is listed.
 
     python infra/benchmarks/commits.py --rounds 5
-    python infra/benchmarks/commits.py --rows 10000000 --folder /dev/shm
+    python infra/benchmarks/commits.py --rows 1000000 --folder /dev/shm
 
 Workers have written the arrays, so a commit is a row: a file that is synced, or a PUT. The bucket
 is a local server that answers after ``--latency`` seconds, as one in the same region does. One

@@ -13,33 +13,19 @@ import argparse
 import os
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from orchestration import Clock, experiment
 
 from segtransfer import run
-from segtransfer.experiment.plan import Plan
-from segtransfer.runtime.listener import Listener
 from segtransfer.runtime.sessions import Notice
 
-MODELS = ["fcn-r18", "pspnet-r18", "deeplabv3-r18", "fcn-mnv2", "pspnet-mnv2", "segformer-mit"]
 TICK = os.sysconf("SC_CLK_TCK")
 DAEMONS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::IDLE")
 PARTS = ("client", "driver", "workers", "first threads", "daemons")
-
-
-def experiment(options: argparse.Namespace, store: str) -> dict[str, Any]:
-    return {
-        "name": "split",
-        "data": {"sample": "camvid", "images": options.images},
-        "models": MODELS,
-        "schedule_groups": options.groups,
-        "attacks": [{"preset": p, "eps": "4/255", "steps": options.steps} for p in ("pgd", "mi")],
-        "runtime": {"store": store, "micro_batch": 4, "executor": "ray"},
-    }
 
 
 def cpu_seconds(stat: str) -> tuple[int, float]:
@@ -105,35 +91,30 @@ def used(before: dict, after: dict) -> dict[str, float]:
 
 
 @dataclass
-class Split(Listener):
-    """Takes the CPU times at the first task and at the last commit."""
+class Split(Clock):
+    """Listens for the first task and the last commit, and takes the CPU times."""
 
-    tasks: int = 0
     ended: int = 0
-    model_seconds: float = 0.0
-    begun: float = 0.0
-    wall: float = 0.0
     before: dict = field(default_factory=dict)
     parts: dict[str, float] = field(default_factory=dict)
 
-    def planned(self, plan: Plan) -> None:
-        self.tasks = len(plan.missing)
-
     def notice(self, notice: Notice) -> None:
+        super().notice(notice)
         if notice.kind == "ready":
-            self.begun, self.before = time.monotonic(), snapshot()
+            self.before = snapshot()
         elif notice.kind == "done":
             self.ended += 1
-            self.model_seconds += notice.model_seconds
             if self.ended == self.tasks:
-                self.wall = time.monotonic() - self.begun
                 self.parts = used(self.before, snapshot())
 
 
 def measure(options: argparse.Namespace) -> Split:
     split = Split()
     with tempfile.TemporaryDirectory() as folder:
-        run(experiment(options, folder), listener=split)
+        content = experiment(options.images, options.groups, folder, "reference")
+        for attack in content["attacks"]:
+            attack["steps"] = options.steps
+        run(content, listener=split)
     if not split.parts:
         raise SystemExit(f"{split.tasks - split.ended} of {split.tasks} tasks failed")
     return split
@@ -150,13 +131,14 @@ def main() -> None:
     driver = []
     for number in range(1, options.rounds + 1):
         split = measure(options)
-        whole = cores * split.wall
+        wall = split.finished - split.ready
+        whole = cores * wall
         shares = {"inside models": split.model_seconds}
         shares["task bodies outside models"] = split.parts["workers"] - split.model_seconds
         shares |= {part: split.parts[part] for part in PARTS if part != "workers"}
         shares["idle, or other work"] = whole - sum(shares.values())
         driver.append(1000 * split.parts["driver"] / split.tasks)
-        print(f"round {number}: {split.tasks} tasks, {split.wall:.1f} s on {cores} cores")
+        print(f"round {number}: {split.tasks} tasks, {wall:.1f} s on {cores} cores")
         for part, seconds in shares.items():
             per_task = 1000 * seconds / split.tasks
             print(f"  {part:28} {seconds / whole:6.3f} {per_task:8.1f} ms a task")

@@ -75,8 +75,8 @@ class Committer:
         return sorted(committed, key=lambda result: isinstance(result[2], Exception))
 
     def close(self) -> None:
-        """End the threads of the writers."""
-        self._writers.shutdown()
+        """End the threads of the writers, without waiting for a store that does not answer."""
+        self._writers.shutdown(wait=False, cancel_futures=True)
 
     def _commit(self, call: InFlightCall, output: Output) -> Report | LostError | OSError:
         task, report = call.task, dict(output.report or {})

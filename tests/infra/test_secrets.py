@@ -57,7 +57,8 @@ def written_out(text: str) -> list[tuple[str, str]]:
 FILES = sorted(
     path for path in INFRA.rglob("*")
     if path.is_file() and "secrets" not in path.parts and "__pycache__" not in path.parts
-    and path.suffix not in (".png", ".parquet", ".safetensors") and path.parent.name != "locks"
+    and path.suffix not in (".png", ".parquet") and path.parent.name != "locks"
+    and path.parent != INFRA / "studies/trained"  # git ignores the folder
 )  # fmt: skip
 YAMLS = [p for p in FILES if p.suffix == ".yaml" and p.parent.name != "benchmarks"]
 

@@ -34,9 +34,9 @@ def in_fork(function: Callable[[], Any]) -> Any:
     """What a function returns in a copy of this process, which then ends."""
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
-        with os.fdopen(writer, "wb") as file:
-            pickle.dump(function(), file)
-            file.flush()
+        try:
+            os.write(writer, pickle.dumps(function()))
+        finally:  # also after an error, for which the parent finds nothing to read
             os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as file:

@@ -130,5 +130,6 @@ def draw_ablation(numbers: ablation.Ablation, heading: str) -> Figure:
                    label="the default, raw")  # fmt: skip
     row[0].set_yticks(range(len(names) - 1, -1, -1), names)
     row[0].set_ylabel("variant (RMS of its perturbation in levels)", fontsize=8)
-    row[1].legend(fontsize=7, frameon=False)
+    figure.legend(*row[1].get_legend_handles_labels(), loc="outside lower center", ncols=3,
+                  fontsize=7, frameon=False)  # fmt: skip
     return figure

@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -510,6 +510,18 @@ def test_run_without_requested_nodes_ends_and_names_the_request(
 # -- commits ----------------------------------------------------------------------------------
 
 
+def refusing(key: str) -> Callable[..., None]:
+    """A ``Store.commit`` that fails for a single task."""
+    commit = Store.commit
+
+    def refuse(store: Store, task: Task, *arguments: Any) -> None:
+        if task.key == key:
+            raise OSError("the store refuses")
+        commit(store, task, *arguments)
+
+    return refuse
+
+
 def test_results_of_a_wait_are_written_together_and_notified_in_their_order(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -538,15 +550,8 @@ def test_result_that_a_bucket_refuses_is_retried_without_the_others_of_its_wait(
     client = harness.submit(harness.plan())
     harness.until_busy()
     first, second, third = list(harness.executor.calls)[:3]
-    commit = Store.commit
-
-    def refuse(store: Store, task: Task, *arguments: Any) -> None:
-        if task.key == second:
-            raise OSError("the bucket answers 503")
-        commit(store, task, *arguments)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "commit", refuse)
+        patch.setattr(Store, "commit", refusing(second))
         harness.executor.finish(first, second, third)
         harness.step()
     assert [n.key for n in harness.notices(client, "done")] == [first, third]
@@ -610,16 +615,9 @@ def test_results_written_beside_a_failed_one_are_notified_before_the_driver_ends
     client = harness.submit(harness.plan())
     harness.until_busy()
     first, second = list(harness.executor.calls)[:2]
-    commit = Store.commit
-
-    def refuse(store: Store, task: Task, *arguments: Any) -> None:
-        if task.key == first:
-            raise OSError("the disk is full")
-        commit(store, task, *arguments)
-
-    monkeypatch.setattr(Store, "commit", refuse)
+    monkeypatch.setattr(Store, "commit", refusing(first))
     harness.executor.finish(first, second)
-    with pytest.raises(OSError, match="the disk is full"):
+    with pytest.raises(OSError, match="the store refuses"):
         harness.step()
     assert [n.key for n in harness.notices(client, "done")] == [second]
     assert harness.store.keys() == {second}

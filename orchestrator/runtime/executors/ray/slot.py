@@ -153,10 +153,10 @@ class RaySlot:
             max_task_retries=0,
             scheduling_strategy=pinned,
             **self.resources,
-        ).remote(micro_batch, self.written_by_worker(store))
+        ).remote(micro_batch, self.store_for_worker(store))
         self.send_ping()
 
-    def written_by_worker(self, store: Store) -> str | None:
+    def store_for_worker(self, store: Store) -> str | None:
         """Return the location of the store that the worker writes to; None if the driver writes.
 
         A folder of this node may not exist on another node, or may be another folder there.

@@ -280,9 +280,9 @@ def test_worker_on_another_node_than_a_folder_leaves_the_arrays_to_the_driver(
     slot = bench.until(SlotUp).slot.slot_id
     (of_slot,) = bench.executor._slots.values()
     store = bench.executor._store
-    assert of_slot.written_by_worker(store) == store.location
-    assert replace(of_slot, node_id="another").written_by_worker(store) is None
-    monkeypatch.setattr(RaySlot, "written_by_worker", lambda *_: None)
+    assert of_slot.store_for_worker(store) == store.location
+    assert replace(of_slot, node_id="another").store_for_worker(store) is None
+    monkeypatch.setattr(RaySlot, "store_for_worker", lambda *_: None)
     bench.executor.recreate(slot)
     bench.until(SlotUp)
     bench.host(slot, toy("a", seed=1))
